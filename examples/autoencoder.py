@@ -1,0 +1,79 @@
+"""Squeeze handwritten digits into a few numbers and draw them again from those.
+
+    ./run autoencoder
+    ./run autoencoder --latent-size 2
+
+A LightningModule is more than one network: here an encoder and a decoder are trained as one, and used apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, random_split
+
+import fulmen as pl
+
+
+class AutoEncoder(pl.LightningModule):
+    def __init__(self, latent_size: int = 8, hidden_size: int = 128, learning_rate: float = 3e-3):
+        super().__init__()
+        self.save_hyperparameters()
+        self.encoder = nn.Sequential(
+            nn.Linear(64, hidden_size), nn.GELU(), nn.Linear(hidden_size, latent_size), nn.Tanh()
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 64), nn.Sigmoid()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder(images)
+
+    def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
+        code = self.encoder(images)
+        code = code + 0.05 * torch.randn_like(code)  # so that near codes have to mean like images
+        loss = F.mse_loss(self.decoder(code), images)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, images: Tensor, batch_idx: int) -> None:
+        self.log("val_loss", F.mse_loss(self.decoder(self.encoder(images)), images), prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.hparams.learning_rate)
+
+
+def main(options: argparse.Namespace) -> None:
+    pl.seed_everything(options.seed)
+    images = torch.from_numpy(load_digits().data).float() / 16
+    train, val = random_split(images, [0.8, 0.2])
+
+    model = AutoEncoder(options.latent_size)
+    trainer = pl.Trainer(max_epochs=options.max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(model, DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=360))
+
+    with torch.no_grad():
+        first, last = model(images[[0, 1]])
+        print("\nFrom a 0 to a 1 in seven equal steps of the code:")
+        draw(model.decoder(torch.stack([first.lerp(last, step / 6) for step in range(7)])))
+    error, baseline = trainer.callback_metrics["val_loss"], images.var(dim=0).mean()
+    print(f"Squared error of a pixel: {error:.4f} from {options.latent_size} numbers an image", end=" ")
+    print(f"({baseline:.4f} for the mean of all images)")
+
+
+def draw(images: Tensor) -> None:
+    """Print images of 64 pixels side by side."""
+    for row in range(8):
+        print("  ".join("".join(2 * " .:+#@"[round(5 * p)] for p in image[8 * row :][:8]) for image in images.tolist()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latent-size", type=int, default=8, help="numbers that an image is squeezed into")
+    parser.add_argument("--max-epochs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    main(parser.parse_args())

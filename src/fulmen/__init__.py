@@ -1,0 +1,26 @@
+"""fulmen trains PyTorch models: you write the science in a LightningModule, a Trainer owns the engineering."""
+
+from fulmen import callbacks, loggers, profilers, strategies
+from fulmen.base.random import seed_everything
+from fulmen.core.callback import Callback
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.module import LightningModule
+from fulmen.engine.combined_loader import CombinedLoader
+from fulmen.engine.result import FitResult
+from fulmen.trainer import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "CombinedLoader",
+    "FitResult",
+    "LightningDataModule",
+    "LightningModule",
+    "Trainer",
+    "callbacks",
+    "loggers",
+    "profilers",
+    "seed_everything",
+    "strategies",
+]

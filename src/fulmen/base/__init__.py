@@ -1,0 +1,1 @@
+"""Ground floor: helpers that know nothing of training."""

@@ -1,0 +1,30 @@
+"""Optional packages: imported where they are used, and a missing one says how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from types import ModuleType
+
+from fulmen.errors import MissingExtra
+
+
+@lru_cache(maxsize=None)
+def available(package: str) -> bool:
+    """Whether `package` can be imported; finding out does not import it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # a parent package of a dotted name is missing
+        return False
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional module, or raise `MissingExtra` with the command that installs it."""
+    package = module.partition(".")[0]
+    if not available(package):
+        raise MissingExtra(
+            f"The package {package!r} is needed here and is not installed.",
+            fix=f"pip install 'fulmen[{extra}]'",
+        )
+    return importlib.import_module(module)

@@ -1,0 +1,80 @@
+"""Reading files that `torch.save` wrote without running anything that they name."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import torch
+
+from fulmen.base import files
+from fulmen.base.tree import leaves
+from fulmen.errors import CheckpointError
+
+
+class Unrestored:
+    """Stands where a file holds an object of a class that was not allowed; knows that class's name only."""
+
+    class_name = "unknown"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Unrestored:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return f"<unrestored {self.class_name}>"
+
+
+def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only: bool = True) -> Any:
+    """Read a file that `torch.save` wrote.
+
+    With `weights_only`, nothing named in the file is imported or called: objects of classes that torch does not know
+    as harmless come back as `Unrestored`. Raises `CheckpointError` for a missing, truncated or foreign file.
+    """
+    if not files.exists(path):
+        raise CheckpointError("There is no such checkpoint.", received=path)
+    if files.is_folder(path):
+        raise CheckpointError("The checkpoint is a folder, not a file.", received=path)
+    with files.open_file(path, "rb") as file:
+        content = io.BytesIO(file.read()) if files.is_url(path) else file
+        try:
+            if not weights_only:
+                return torch.load(content, map_location=map_location, weights_only=False)
+            with torch.serialization.safe_globals(_stand_ins(content)):
+                return torch.load(content, map_location=map_location, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+            raise CheckpointError(
+                f"The file is not a checkpoint, or is damaged: {path}",
+                received=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'empty file'}",
+                expected="a file written by Trainer.save_checkpoint or torch.save",
+            ) from error
+
+
+def _stand_ins(content: Any) -> list[Any]:
+    """For each class in the file that torch would refuse, an inert one under its name."""
+    try:
+        refused = torch.serialization.get_unsafe_globals_in_checkpoint(content)
+    except ValueError:  # a file of before the zip format: torch finds out while it reads
+        refused = []
+    finally:
+        content.seek(0)
+    return [(type("Unrestored", (Unrestored,), {"class_name": name}), name) for name in refused]
+
+
+def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
+    """Raise an error that names the first class in `content` that was not allowed."""
+    for leaf in leaves(content):
+        if isinstance(leaf, Unrestored) or (isinstance(leaf, type) and issubclass(leaf, Unrestored)):
+            raise CheckpointError(
+                f"The part {part!r} of the checkpoint {path} holds an object that is not plain data.",
+                received=leaf.class_name,
+                expected="tensors, numbers, strings and collections of them",
+                fix=f"if you trust the file, torch.serialization.add_safe_globals([{leaf.class_name}]) "
+                "before loading, or weights_only=False",
+            )

@@ -1,0 +1,192 @@
+"""Progress bars drawn with rich."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fulmen.base.extras import require
+from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
+from fulmen.callbacks.progress.meter import Meter, format_metrics
+from fulmen.callbacks.progress.plain_progress import PlainBar
+from fulmen.engine.states import RunningStage
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import ProgressColumn, TaskID
+    from rich.style import Style
+
+    from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
+
+_WIDEST_BAR = 40
+_NARROWEST_BAR = 10
+
+
+@dataclass
+class RichProgressBarTheme:
+    """Styles, as rich names them, of the parts of the bar; how metrics are separated, and their format."""
+
+    description: str | Style = ""
+    progress_bar: str | Style = "#6206E0"
+    progress_bar_finished: str | Style = "#6206E0"
+    progress_bar_pulse: str | Style = "#6206E0"
+    batch_progress: str | Style = ""
+    time: str | Style = "dim"
+    processing_speed: str | Style = "dim underline"
+    metrics: str | Style = "italic"
+    metrics_text_delimiter: str = " "
+    metrics_format: str = ".3f"
+
+
+class RichProgressBar(DrawnProgressBar):
+    """Coloured bars; lines of text where there is no terminal. `console_kwargs` are those of rich's Console."""
+
+    def __init__(
+        self,
+        refresh_rate: int = 1,
+        leave: bool = False,
+        theme: RichProgressBarTheme | None = None,
+        console_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        require("rich", extra="rich")
+        super().__init__(refresh_rate, leave)
+        self.theme = theme or RichProgressBarTheme()
+        self._console_kwargs = console_kwargs or {}
+        self._console: Console | None = None
+        self._screen: _Screen | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        from rich.console import Console
+
+        super().setup(trainer, pl_module, stage)
+        self._console = Console(**self._console_kwargs)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self._console = self._screen = None
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """What a bar consists of; override it for other columns of rich's."""
+        from rich.progress import BarColumn, TextColumn
+
+        theme = self.theme
+        return [
+            TextColumn("{task.description}", theme.description, markup=False),
+            BarColumn(
+                complete_style=theme.progress_bar,
+                finished_style=theme.progress_bar_finished,
+                pulse_style=theme.progress_bar_pulse,
+            ),
+            TextColumn("{task.fields[count]}", theme.batch_progress),
+            TextColumn("{task.fields[time]}", theme.time),
+            TextColumn("{task.fields[rate]}", theme.processing_speed),
+            TextColumn("{task.fields[metrics]}", theme.metrics, markup=False),
+        ]
+
+    def _open(self, stage: RunningStage, *, stays: bool) -> Bar:
+        assert self._console is not None
+        if not (self._console.is_interactive or self._console.is_jupyter):
+            return PlainBar(stays=stays)
+        if self._training is None:
+            columns = self.configure_columns(self.trainer)
+            self._screen = _Screen(self._console, columns, self.theme, stays=stays)
+        assert self._screen is not None
+        return _RichBar(self._screen, nested=self._training is not None)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar: arguments of `print`, or of `rich.console.Console.print`."""
+        if self._console is None or self.is_disabled or not kwargs.keys().isdisjoint(("file", "flush")):
+            builtins.print(*args, **kwargs)
+            return
+        from rich.protocol import is_renderable
+
+        as_it_is = {"markup": False, "highlight": False, "soft_wrap": True}
+        shown = (arg if is_renderable(arg) else str(arg) for arg in args)
+        self._console.print(*shown, **{**as_it_is, **kwargs})
+
+
+class _Screen:
+    """The last lines of the terminal, drawn over and over: a row per bar, and the metrics that have no room there."""
+
+    def __init__(
+        self, console: Console, columns: list[ProgressColumn], theme: RichProgressBarTheme, *, stays: bool
+    ) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress
+
+        self.theme = theme
+        self.rows = Progress(*columns, console=console)  # never started: it lays out the rows
+        self._bar_columns = [c for c in columns if isinstance(c, BarColumn) and c.bar_width == _WIDEST_BAR]
+        self._below = ""
+        self.live = Live(
+            console=console,
+            auto_refresh=False,  # no thread: drawn when that is due
+            transient=not stays,
+            redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),  # a file is not to lose messages
+            get_renderable=self._render,
+        )
+        self.live.start()
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(self.rows, Text(self._below, self.theme.metrics)) if self._below else self.rows
+
+    def place(self, metrics: str, *texts: str) -> str:
+        """Make room for `metrics` beside `texts` by a shorter bar, or put them below; what goes beside them."""
+        room = self.live.console.width - sum(len(text) + 1 for text in texts)
+        fits = len(metrics) + 1 <= room - _NARROWEST_BAR
+        self._below = "" if fits else metrics
+        for column in self._bar_columns:
+            column.bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, room - fits * (len(metrics) + 1)))
+        return metrics if fits else ""
+
+
+class _RichBar(Bar):
+    """A row of the screen; one that is not nested is what the screen is there for."""
+
+    def __init__(self, screen: _Screen, *, nested: bool) -> None:
+        self._screen = screen
+        self._nested = nested
+        self._task: TaskID | None = None
+        self._description = ""
+        self._meter = Meter()
+
+    def restart(self, description: str, total: float, done: int, began_s: float) -> None:
+        self._description = description
+        self._meter = Meter(total, done, began_s)
+        self._drop_row()
+        self._task = self._screen.rows.add_task(
+            description, total=None if math.isinf(total) else total, count="", time="", rate="", metrics=""
+        )
+
+    def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
+        assert self._task is not None
+        meter, theme = self._meter, self._screen.theme
+        meter.note(done)
+        count, rate = meter.count_text, meter.rate_text
+        time = f"{meter.elapsed_text} • {meter.remaining_text}"
+        shown = format_metrics(metrics, ": ", theme.metrics_text_delimiter, theme.metrics_format)
+        if not self._nested:
+            shown = self._screen.place(shown, self._description, count, time, rate)
+        self._screen.rows.update(self._task, completed=done, count=count, time=time, rate=rate, metrics=shown)
+        self._screen.live.refresh()
+
+    def _drop_row(self) -> None:
+        if self._task is not None:
+            self._screen.rows.remove_task(self._task)
+
+    def resume(self) -> None:
+        self._meter.resume()
+
+    def close(self) -> None:
+        if self._nested:
+            self._drop_row()
+        else:
+            self._screen.live.stop()

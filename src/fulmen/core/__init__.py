@@ -1,0 +1,1 @@
+"""What users subclass. There is no loop in here."""

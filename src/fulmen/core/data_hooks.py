@@ -1,0 +1,61 @@
+"""The hooks that a module and a datamodule have in common: where data comes from and how it reaches the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fulmen.base.tree import move
+from fulmen.errors import UsageError
+
+
+class DataHooks:
+    """Both may define these; what a datamodule defines goes before what the module does."""
+
+    prepare_data_per_node: bool = True
+    """Whether `prepare_data` runs once on each node, instead of once in all."""
+
+    def prepare_data(self) -> None:
+        """Download and write files here; runs in one process, so set no state."""
+
+    def setup(self, stage: str) -> None:
+        """Build what depends on data; runs in every process. `stage` is fit, validate, test or predict."""
+
+    def teardown(self, stage: str) -> None:
+        """The run has ended, in whatever way."""
+
+    def train_dataloader(self) -> Any:
+        """What to train on: a loader, any iterable, or a nested collection of them."""
+        raise _no_loader(self, "train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        """What to validate on: a loader or a list of them."""
+        raise _no_loader(self, "val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        """What to test on: a loader or a list of them."""
+        raise _no_loader(self, "test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        """What to predict on: a loader or a list of them."""
+        raise _no_loader(self, "predict_dataloader")
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch while it is on the host."""
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Send a batch to the device; override for structures that are not collections of tensors."""
+        return move(batch, device, non_blocking=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch once it is on the device."""
+        return batch
+
+
+def _no_loader(owner: DataHooks, name: str) -> UsageError:
+    return UsageError(
+        f"{type(owner).__name__} defines no `{name}`.",
+        fix=f"define `{name}`, or hand a loader to the Trainer's method",
+    )

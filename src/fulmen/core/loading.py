@@ -1,0 +1,97 @@
+"""Making a module or datamodule again from a checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fulmen.base import extras, files
+from fulmen.base.safe_load import demand_restored, load_tensors
+from fulmen.core.hparams import HyperparametersMixin, arguments_from
+from fulmen.errors import CheckpointError, ConfigError, UsageError
+
+
+class classmethod_only:
+    """A class method that says so when it is called on an instance, whose state it would not touch."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
+        name = self.method.__name__
+        if instance is not None:
+            raise _CalledOnInstance(owner.__name__, name)
+        return self.method.__get__(owner, type(owner))
+
+
+class _CalledOnInstance(UsageError, TypeError, AttributeError):
+    """Also an AttributeError, so that tools which look at every attribute of an object pass it over."""
+
+    def __init__(self, class_name: str, method: str) -> None:
+        super().__init__(
+            f"`{method}` makes a new object and was called on an instance.",
+            fix=f"model = {class_name}.{method}(path)",
+        )
+
+
+def read_checkpoint(path: files.AnyPath, *, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
+    """A checkpoint as a dict; raises `CheckpointError` where the file holds something else."""
+    content = load_tensors(path, map_location=map_location, weights_only=weights_only is not False)
+    if not isinstance(content, dict):
+        raise CheckpointError("The file is not a checkpoint.", received=f"{path} holds a {type(content).__name__}")
+    return content
+
+
+def make_again(
+    cls: type,
+    owner: type[HyperparametersMixin],
+    path: files.AnyPath,
+    checkpoint: dict[str, Any],
+    hparams_file: files.AnyPath | None,
+    overrides: dict[str, Any],
+) -> Any:
+    """Call `cls` with the hyperparameters of the checkpoint or of a file, and with `overrides`, which win."""
+    if hparams_file is not None:
+        checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = read_hparams(hparams_file)
+    arguments = arguments_from(cls, checkpoint, owner, overrides)
+    demand_restored(arguments, path=path, part=owner.CHECKPOINT_HYPER_PARAMS_KEY)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        if checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_KEY):
+            raise
+        raise CheckpointError(
+            f"{cls.__name__} could not be made: the checkpoint holds no hyperparameters.",
+            received=error,
+            fix=f"pass them to load_from_checkpoint, or call self.save_hyperparameters() in {cls.__name__}.__init__",
+        ) from error
+
+
+def read_hparams(path: files.AnyPath) -> dict[str, Any]:
+    """Hyperparameters from a `.yaml` file, or from a `.csv` of names and values."""
+    if not files.exists(path):
+        raise CheckpointError("There is no such hyperparameter file.", received=path)
+    suffix = Path(str(path)).suffix
+    with files.open_file(path) as file:
+        if suffix == ".csv":
+            rows = list(csv.reader(file))[1:]
+            return {key: _value(text) for key, text in rows}
+        if suffix in (".yaml", ".yml"):
+            text = file.read()
+            try:
+                return json.loads(text)  # JSON is YAML, and needs no package
+            except json.JSONDecodeError:
+                yaml: Any = extras.require("yaml", extra="yaml")
+                return yaml.safe_load(text) or {}
+    raise ConfigError("The hyperparameter file is of an unknown kind.", received=path, expected=".yaml, .yml or .csv")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,138 @@
+"""What a checkpoint holds, and how a run takes one up.
+
+The order of taking up is fixed: the module's hook, weights, datamodule, callbacks; then, once they exist, optimizers,
+schedulers, precision and progress.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from fulmen.base.report import warn
+from fulmen.base.safe_load import demand_restored
+from fulmen.core.optimizers import bare
+from fulmen.engine import lightning_loops
+from fulmen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+LIGHTNING_VERSION = "2.6.0"
+"""The version of the format, which tools that read Lightning checkpoints ask for."""
+
+VERSION_KEY = "pytorch-lightning_version"
+OWN_KEY = "fulmen"
+_FREE_TEXT_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
+    """Everything that a run can be taken up from, as plain data; with `weights_only`, what inference needs."""
+    checkpoint: dict[str, Any] = {
+        "epoch": run.progress.epoch,
+        "global_step": run.progress.optimizer_step,
+        VERSION_KEY: LIGHTNING_VERSION,
+        "state_dict": run.module.state_dict(),
+        "loops": lightning_loops.from_progress(run.progress),
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = {c.state_key: state for c in run.callbacks if (state := c.state_dict())}
+        checkpoint["optimizer_states"] = [run.strategy.optimizer_state(bare(o)) for o in run.optimizers]
+        checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in run.schedulers]
+        if state := run.precision.state_dict():
+            checkpoint[type(run.precision).__qualname__] = state
+        checkpoint[OWN_KEY] = {"progress": run.progress.state_dict()}
+    checkpoint.update(run.module.hparams_for_checkpoint())
+    if run.datamodule is not None:
+        checkpoint.update(run.datamodule.hparams_for_checkpoint())
+        if state := run.datamodule.state_dict():
+            checkpoint[run.datamodule.state_key] = state
+    if not weights_only:
+        for call in run.hooks.on_save_checkpoint:
+            call(checkpoint)
+    else:
+        run.module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def save(run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None) -> None:
+    """Write a checkpoint of this moment."""
+    for logger in run.loggers:
+        logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
+    run.strategy.save(parts(run, weights_only=weights_only), path, storage_options)
+
+
+def read(run: Run, path: str, *, weights_only: bool | None) -> dict[str, Any]:
+    """Read a checkpoint and see that it is one."""
+    checkpoint = run.strategy.load(path, weights_only=weights_only)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(
+            f"The file is not a checkpoint: {path}",
+            received=f"a dict with the keys {sorted(map(str, checkpoint))[:8]}"
+            if isinstance(checkpoint, dict)
+            else f"a {type(checkpoint).__name__}",
+            expected="a dict with the keys 'state_dict', 'loops', 'optimizer_states', ...",
+        )
+    for part, content in checkpoint.items():
+        if part not in _FREE_TEXT_KEYS:  # a class named there is needed only where the module is made again
+            demand_restored(content, path=path, part=str(part))
+    return checkpoint
+
+
+def take_up_model(run: Run, checkpoint: dict[str, Any], path: str) -> None:
+    """Weights, datamodule and callbacks."""
+    run.module.on_load_checkpoint(checkpoint)
+    run.module.load_weights(checkpoint["state_dict"], strict=None, path=path)
+    if run.datamodule is not None and run.datamodule.state_key in checkpoint:
+        run.datamodule.load_state_dict(checkpoint[run.datamodule.state_key])
+    for call in run.hooks.on_load_checkpoint:
+        call(checkpoint)
+    states = checkpoint.get("callbacks", {})
+    for callback in run.callbacks:
+        if callback.state_key in states:
+            callback.load_state_dict(copy.deepcopy(states[callback.state_key]))
+
+
+def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
+    """Optimizers, schedulers, precision and progress."""
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(
+            f"Training cannot go on from {path}: it holds weights only.",
+            fix=f"{type(run.module).__name__}.load_from_checkpoint(path), and fit that",
+        )
+    for kind, own, saved in (
+        ("optimizers", run.optimizers, checkpoint["optimizer_states"]),
+        ("learning-rate schedulers", run.schedulers, checkpoint.get("lr_schedulers", [])),
+    ):
+        if len(own) != len(saved):
+            raise CheckpointError(
+                f"{path} was saved with other {kind}.", received=f"{len(saved)} in the file", expected=str(len(own))
+            )
+    for optimizer, state in zip(run.optimizers, checkpoint["optimizer_states"], strict=True):
+        _load_optimizer(optimizer, state, path)
+    for config, state in zip(run.schedulers, checkpoint.get("lr_schedulers", []), strict=True):
+        config.scheduler.load_state_dict(state)
+    precision_state = checkpoint.get(type(run.precision).__qualname__) or checkpoint.get("native_amp_scaling_state")
+    if precision_state:
+        run.precision.load_state_dict(precision_state)
+    if OWN_KEY in checkpoint:
+        run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
+    elif "loops" in checkpoint:
+        progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
+        run.progress.load_state_dict(progress.state_dict())
+    else:
+        warn(f"{path} does not say where training stood; it goes on at epoch {checkpoint.get('epoch', 0)}.")
+        run.progress.epoch = checkpoint.get("epoch", 0)
+        run.progress.optimizer_step = run.progress.window = checkpoint.get("global_step", 0)
+    run.log_step = run.progress.window
+    for logger in run.loggers:
+        logger.rewind(run.progress.window)
+
+
+def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:
+    try:
+        bare(optimizer).load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"The optimizer state in {path} does not fit {type(bare(optimizer)).__name__}.", received=error
+        ) from error

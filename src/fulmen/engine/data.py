@@ -1,0 +1,281 @@
+"""Where batches come from: loaders, how many of their batches count, and the stream that a loop takes them from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+from fulmen.base.overrides import is_overridden
+from fulmen.base.random import SeedWorker, workers_are_seeded
+from fulmen.base.report import warn
+from fulmen.base.tree import leaves, map_leaves, move
+from fulmen.core.data_hooks import DataHooks
+from fulmen.engine.combined_loader import CombinedLoader, length_of
+from fulmen.errors import ConfigError, UsageError
+
+Limit = int | float
+
+
+@dataclass
+class DataSource:
+    """Who provides the loaders of one kind: what was handed to the Trainer, else the datamodule, else the module."""
+
+    kind: str
+    """train, val, test or predict."""
+    given: Any
+    owners: tuple[DataHooks, ...]
+
+    @property
+    def provider(self) -> DataHooks | None:
+        """Whoever defines the loader hook."""
+        name = f"{self.kind}_dataloader"
+        return next((owner for owner in self.owners if is_overridden(name, owner, DataHooks)), None)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anybody provides loaders."""
+        return self.given is not None or self.provider is not None
+
+    def request(self) -> Any:
+        """The loaders; raises `UsageError` where nobody provides any."""
+        if self.given is not None:
+            return self.given
+        if self.provider is None:
+            raise UsageError(
+                f"There is no {self.kind} loader.",
+                fix=f"hand one to the Trainer's method, or define `{self.kind}_dataloader` in the module or datamodule",
+            )
+        loaders = getattr(self.provider, f"{self.kind}_dataloader")()
+        if loaders is None:
+            raise UsageError(f"`{type(self.provider).__name__}.{self.kind}_dataloader` returned None.")
+        return loaders
+
+
+@dataclass
+class Loaders:
+    """The loaders of one kind, ready for use."""
+
+    given: Any = None
+    """What the user provided, as `trainer.train_dataloader` shows it."""
+    loaders: list[Any] = field(default_factory=list)
+    lengths: list[float] = field(default_factory=list)
+    """How many batches count, of each loader; infinite where nobody knows."""
+    loaded_at_epoch: int | None = None
+
+
+def prepare_train_loaders(given: Any, *, limit: Limit, overfit: Limit, rank: int) -> Loaders:
+    """What to train on, as one loader."""
+    combined = given if isinstance(given, CombinedLoader) else None
+    if combined is None and isinstance(given, (dict, list, tuple)):
+        combined = CombinedLoader(given, mode="max_size_cycle")
+    parts = combined.flattened if combined else [given]
+    parts = [_prepare(loader, "train", overfit=overfit, rank=rank) for loader in parts]
+    if combined:
+        combined.flattened = parts
+    loader: Any = combined or parts[0]
+    length = length_of(loader)
+    if length == 0:
+        raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
+    return Loaders(given, [loader], [_limited(limit, length, "limit_train_batches")])
+
+
+def prepare_evaluation_loaders(given: Any, kind: str, *, limit: Limit, overfit: Limit, rank: int) -> Loaders:
+    """What to validate, test or predict on: loaders to be taken one after the other."""
+    if isinstance(given, CombinedLoader) and given.mode != "sequential":
+        loaders = [given]
+    else:
+        loaders = given.flattened if isinstance(given, CombinedLoader) else list(leaves(given))
+        loaders = [_prepare(loader, kind, overfit=overfit, rank=rank) for loader in loaders]
+    lengths = [_limited(limit, length_of(loader), f"limit_{kind}_batches") for loader in loaders]
+    if limit and not any(lengths):
+        raise ConfigError(f"The {kind} loader is empty.", received=f"{type(given).__name__} without a batch")
+    for index, length in enumerate(lengths):
+        if limit and not length:
+            warn(f"The {kind} loader {index} is empty.")
+    return Loaders(given, loaders, lengths)
+
+
+def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
+    if not isinstance(loader, Iterable):
+        raise ConfigError(
+            f"The {kind} loader is not iterable.", received=type(loader).__name__, expected="a DataLoader or any iterable"
+        )
+    if isinstance(loader, DataLoader):
+        if loader.num_workers and loader.worker_init_fn is None and workers_are_seeded():
+            loader.worker_init_fn = SeedWorker(rank)
+        if overfit:
+            loader = _without_shuffling(loader)
+    return loader
+
+
+def _without_shuffling(loader: DataLoader) -> DataLoader:
+    """The same loader in the data set's own order, so that the first batches are always the same."""
+    if isinstance(loader.sampler, SequentialSampler) or loader.batch_sampler is None:
+        return loader
+    if not isinstance(loader.sampler, RandomSampler) or type(loader.batch_sampler) is not BatchSampler:
+        warn("overfit_batches keeps your own sampler; see to it that it gives the same batches each time.")
+        return loader
+    sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last)  # pyright: ignore
+    return with_batch_sampler(loader, sampler)
+
+
+def with_batch_sampler(loader: DataLoader, batch_sampler: Any) -> DataLoader:
+    """The same loader with other batches."""
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batch_sampler,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+def _limited(limit: Limit, length: float, name: str) -> float:
+    """How many batches count: a number of them, or a fraction of what there is."""
+    if isinstance(limit, int):
+        return min(limit, length)
+    if limit == 1.0 or length == 0:
+        return length
+    if length == float("inf"):
+        if limit == 0.0:
+            return 0
+        raise ConfigError(f"`{name}` is a fraction, and the loader has no length.", received=limit, fix=f"{name}=<int>")
+    count = math.floor(limit * length)
+    if count == 0 and limit > 0:
+        raise ConfigError(
+            f"`{name}` leaves no batch.",
+            received=f"{limit} of {int(length)} batches",
+            expected=f"at least {1 / length:.3g}, or a whole number",
+        )
+    return count
+
+
+@runtime_checkable
+class _FollowsEpochs(Protocol):
+    def set_epoch(self, epoch: int) -> None: ...
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell the samplers of `loader`, and data sets that want to know, which epoch begins."""
+    for part in loader.flattened if isinstance(loader, CombinedLoader) else [loader]:
+        if isinstance(part, DataLoader):
+            batch_sampler = part.batch_sampler
+            inner = batch_sampler.sampler if isinstance(batch_sampler, BatchSampler) else None
+            for follower in {id(x): x for x in (part.sampler, batch_sampler, inner)}.values():
+                if isinstance(follower, _FollowsEpochs):
+                    follower.set_epoch(epoch)
+        elif isinstance(part, _FollowsEpochs):
+            part.set_epoch(epoch)
+
+
+class _End:
+    """What a stream gives when it is exhausted."""
+
+
+END = _End()
+
+
+class BatchStream:
+    """The batches of one pass over one loader.
+
+    A batch is fetched when it is taken, or before, by `prefetch`: on accelerators the next batch is on its way while
+    the device computes. Where the loader has no length, one batch is fetched ahead to know which one is the last.
+    """
+
+    def __init__(self, loader: Any, length: float, *, skip: int = 0, send_to: torch.device | None = None) -> None:
+        iterator = iter(loader)
+        self._iterator: Iterator[Any] = (item[0] for item in iterator) if isinstance(loader, CombinedLoader) else iterator
+        self._length = length
+        self._sized = length_of(loader) != float("inf")
+        self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
+        self._ahead: list[Any] = []
+        self._fetched = self._taken = skip
+        self.is_last = False
+        for _ in range(skip):
+            next(self._iterator, None)
+
+    def take(self) -> Any:
+        """The next batch, or `END`."""
+        batch = self._ahead.pop() if self._ahead else self._fetch()
+        if batch is END:
+            return END
+        if not self._sized and not self._ahead:
+            self._ahead.append(self._fetch())
+        self._taken += 1
+        self.is_last = self._taken >= self._length if self._sized else self._ahead[0] is END
+        return batch if self._mover is None else self._mover.receive(batch)
+
+    def prefetch(self) -> None:
+        """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
+        if self._mover is not None and not self._ahead:
+            self._ahead.append(self._fetch())
+
+    def _fetch(self) -> Any:
+        if self._fetched >= self._length:
+            return END
+        self._fetched += 1
+        batch = next(self._iterator, END)
+        return batch if self._mover is None or batch is END else self._mover.send(batch)
+
+
+class SideStreamMover:
+    """Copies batches to a CUDA device on a stream of its own, so that the copy and the computation overlap."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+
+    def send(self, batch: Any) -> Any:
+        """Begin to copy; from pinned memory, without which the host would wait for the copy."""
+        with torch.cuda.stream(self.stream):
+            return move(map_leaves(batch, Tensor, _pinned), self.device, non_blocking=True)
+
+    def receive(self, batch: Any) -> Any:
+        """Let the computation wait for the copy; the host does not."""
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        for leaf in leaves(batch):
+            if isinstance(leaf, Tensor) and leaf.is_cuda:
+                leaf.record_stream(current)  # the allocator must not give the memory away before it was used
+        return batch
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if tensor.device.type == "cpu" and not tensor.is_pinned() else tensor
+
+
+Transfer = Callable[[Any, int], Any]
+
+
+def transfer_to(
+    device: torch.device, owners: tuple[DataHooks, ...], convert: Callable[[Any], Any] | None
+) -> Transfer | None:
+    """How a batch that was taken reaches the device: through the hooks, where they are overridden.
+
+    None where there is nothing left to do: on the host, or where the stream sends batches itself.
+    """
+    names = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+    found = [next((o for o in owners if is_overridden(name, o, DataHooks)), None) for name in names]
+    if not any(found) and convert is None and device.type in ("cpu", "cuda"):
+        return None
+    before, send, after = (getattr(owner or owners[-1], name) for owner, name in zip(found, names, strict=True))
+
+    def transfer(batch: Any, dataloader_idx: int) -> Any:
+        batch = before(batch, dataloader_idx)
+        if convert is not None:
+            batch = convert(batch)
+        return after(send(batch, device, dataloader_idx), dataloader_idx)
+
+    return transfer

@@ -1,0 +1,127 @@
+"""Who is called when: the catalogue of hooks, resolved to tuples of ready callables.
+
+Done at the start of a run and again at each epoch, so that in the loop a hook nobody overrides costs an empty `for`.
+The scope that `log` needs, and the spans of a profiler, are wrapped in here: where they are absent they cost nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fulmen.base.overrides import accepts, is_overridden, positional_capacity
+from fulmen.core.callback import Callback
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.hooks import EVENTS, STEP_LOG_RULES, Hook
+from fulmen.core.module import LightningModule
+from fulmen.errors import UsageError
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+Call = Callable[..., Any]
+
+
+class Dispatch:
+    """One tuple of callables per event: `for call in dispatch.on_train_start: call()`."""
+
+    def __init__(self) -> None:
+        for hook in EVENTS:
+            setattr(self, hook.name, ())
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> tuple[Call, ...]: ...
+
+    def resolve(self, run: Run) -> None:
+        """Find out who overrides what, at this moment."""
+        for hook in EVENTS:
+            setattr(self, hook.name, tuple(_listeners(run, hook)))
+
+
+def _listeners(run: Run, hook: Hook) -> list[Call]:
+    """The callables of one event, in the order in which they fire."""
+    name = hook.name
+    from_data: list[Call] = []
+    before: list[Call] = []
+    after: list[Call] = []
+    if hook.datamodule and run.datamodule is not None and is_overridden(name, run.datamodule, LightningDataModule):
+        from_data.append(wrap(run, name, run.datamodule, getattr(run.datamodule, name)))
+    for callback in run.callbacks:
+        if is_overridden(name, callback, Callback):
+            bound = partial(getattr(callback, name), run.trainer, run.module)
+            after_module = name == "on_train_epoch_end" and callback.monitors_metrics
+            (after if after_module else before).append(wrap(run, name, callback, bound))
+    if hook.module and is_overridden(name, run.module, LightningModule):
+        before.append(wrap(run, name, run.module, getattr(run.module, name)))
+    # The others are told of an exception before the data is.
+    return before + from_data if name == "on_exception" else from_data + before + after
+
+
+def wrap(run: Run, name: str, owner: Any, call: Call) -> Call:
+    """`call`, with the meaning of `log` in this hook and, if there is a profiler, a span around it."""
+    return spanned(run, owner, name, run.logbook.within(name, call))
+
+
+def spanned(run: Run, owner: Any, name: str, call: Call) -> Call:
+    """`call` inside a span of the profiler."""
+    profiler = run.profiler
+    if profiler is None:
+        return call
+    label = f"[{_kind(owner)}]{type(owner).__name__}.{name}"
+
+    def measured(*args: Any, **kwargs: Any) -> Any:
+        profiler.start(label)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            profiler.stop(label)
+
+    return measured
+
+
+def _kind(owner: Any) -> str:
+    for kind in (LightningModule, LightningDataModule, Callback):
+        if isinstance(owner, kind):
+            return kind.__name__
+    return "Engine"
+
+
+def overridden_step(run: Run, name: str) -> Call | None:
+    """The module's own version of a hook with exactly one callable, or None where it is the default."""
+    if not is_overridden(name, run.module, LightningModule):
+        return None
+    call = getattr(run.module, name)
+    if name in STEP_LOG_RULES:
+        return wrap(run, name, run.module, call)
+    return spanned(run, run.module, name, run.logbook.within(name, call))
+
+
+def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = False) -> Call:
+    """A step as `f(batch, batch_idx)`, with `dataloader_idx` as well where there are several loaders.
+
+    Raises `UsageError` where the signature cannot take what there is, or requires more.
+    """
+    capacity = positional_capacity(call)
+    parameters = inspect.signature(call).parameters.values()
+    required = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    wanted = ("batch", "batch_idx", "dataloader_idx") if several_loaders else ("batch", "batch_idx")
+    by_name = several_loaders and capacity < 3 and accepts(call, "dataloader_idx")
+    if len(required) > len(wanted) or (several_loaders and capacity < 3 and not by_name):
+        raise UsageError(
+            f"The signature of `{type(run.module).__name__}.{name}` does not fit.",
+            received=", ".join(p.name for p in parameters) or "no arguments",
+            expected=", ".join(wanted) + (" (there are several loaders)" if several_loaders else ""),
+            fix=None if name == "training_step" else f"def {name}(self, batch, batch_idx, dataloader_idx=0)",
+        )
+    if by_name:
+        return lambda batch, batch_idx, dataloader_idx: call(batch, batch_idx, dataloader_idx=dataloader_idx)
+    if capacity < len(wanted):
+        return lambda batch, *indices: call(batch)
+    return call

@@ -1,0 +1,228 @@
+"""Training: this file, read from top to bottom, is what a fit does.
+
+fit:        on_fit_start, sanity check, on_train_start, epochs, on_train_end, on_fit_end
+an epoch:   on_train_epoch_start, batches, on_train_epoch_end
+a batch:    take it, on_train_batch_start, step, learning-rate schedulers, on_train_batch_end, flush what was logged,
+            validate if it is due, stop if there is a reason to
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from fulmen.base.random import isolate_rng
+from fulmen.base.report import info
+from fulmen.engine.data import END, BatchStream, prepare_train_loaders, set_epoch
+from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
+from fulmen.engine.progress import QuietPoint
+from fulmen.engine.schedules import step_schedulers
+from fulmen.engine.states import RunningStage
+from fulmen.engine.validation import check_every, is_due, wants_validation
+from fulmen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+
+def fit(run: Run) -> None:
+    """Train until there is a reason to stop."""
+    hooks, stop = run.hooks, run.stop
+    for call in hooks.on_fit_start:
+        call()
+    if run.data_options.limit_train_batches and not reason_to_stop(run):
+        sanity_check(run)
+    if run.data_options.limit_train_batches:
+        load_train_data(run)
+        if not reason_to_stop(run):
+            if wants_validation(run) and run.validation_options.check_val_every_n_epoch in (None, 1):
+                load_evaluation_data(run, "val")
+            run.stage = RunningStage.TRAINING
+            run.last_validation_s = time.monotonic()
+            for call in hooks.on_train_start:
+                call()
+            while not (stop.interrupts or reason_to_stop(run)):
+                fit_epoch(run)
+            if stop.interrupts:
+                for call in hooks.on_exception:
+                    call(KeyboardInterrupt())
+            for call in hooks.on_train_end:
+                call()
+    for call in hooks.on_fit_end:
+        call()
+
+
+def fit_epoch(run: Run) -> None:
+    """Train on the batches of one epoch, or on those that are left of it."""
+    hooks, progress, logbook, stop, step = run.hooks, run.progress, run.logbook, run.stop, run.step
+    log_every = run.report_options.log_every_n_steps
+    step_limit = run.fit_options.step_limit
+    resumes = progress.resumes_epoch
+    if not resumes:
+        load_train_data(run)
+        hooks.resolve(run)
+        progress.batch = progress.epoch_window = 0
+        for call in hooks.on_train_epoch_start:
+            call()
+    loaders = run.train_loaders
+    set_epoch(loaders.loaders[0], progress.epoch)
+    transfer = batch_transfer(run)
+    send_to = run.strategy.root_device if transfer is None else None
+    stream = BatchStream(loaders.loaders[0], loaders.lengths[0], skip=progress.batch, send_to=send_to)
+    if resumes:
+        take_up(run)
+    complete = True
+
+    while progress.optimizer_step < step_limit and (batch := stream.take()) is not END:
+        batch_idx = progress.batch
+        run.is_last_batch = is_last = stream.is_last
+        run.log_step = progress.window
+        if transfer is not None:
+            batch = transfer(batch, 0)
+        logbook.batch = batch
+        skip = False
+        for call in hooks.on_train_batch_start:
+            if call(batch, batch_idx) == -1:
+                skip = True
+        if skip:
+            step_schedulers(run, "epoch", on_plateau=False)
+            complete = False
+            break
+
+        updated = step.run(batch, batch_idx, is_last)
+        stream.prefetch()
+        progress.batch += 1
+        progress.total_batch += 1
+        if updated:
+            progress.window += 1
+            progress.epoch_window += 1
+            if run.schedulers:
+                step_schedulers(run, "step", on_plateau=False)
+        if is_last and run.schedulers:
+            step_schedulers(run, "epoch", on_plateau=False)
+        run.validation_is_due = is_due(run, is_last)
+        progress.point = QuietPoint.BATCH_END
+
+        if hooks.on_train_batch_end:
+            outputs = step.outputs
+            for call in hooks.on_train_batch_end:
+                call(outputs, batch, batch_idx)
+        if updated and log_every and (progress.window % log_every == 0 or stop.requested):
+            logbook.flush_step(run.log_step, progress.epoch)
+        if stop.interrupts:
+            return
+        stops = stop.requested and may_stop(run)
+        if run.validation_is_due or (stops and wants_validation(run)):
+            validate(run)
+            stops = stop.requested and may_stop(run)
+        if updated and run.schedulers:
+            step_schedulers(run, "step", on_plateau=True)
+        if stops or stop.interrupts:
+            complete = is_last
+            break
+    else:
+        complete = progress.batch >= loaders.lengths[0] or run.is_last_batch
+        if progress.batch == 0:
+            raise ConfigError("The train loader gave no batch.", received=type(loaders.loaders[0]).__name__)
+
+    if not stop.interrupts:
+        end_epoch(run, complete=complete)
+
+
+def end_epoch(run: Run, *, complete: bool) -> None:
+    """Reduce what the epoch logged, tell everybody that it has ended, and go on to the next one."""
+    progress = run.progress
+    progress.point = QuietPoint.EPOCH_END
+    run.step.in_window = 0
+    run.logbook.close_epoch("train")
+    for call in run.hooks.on_train_epoch_end:
+        call()
+    run.logbook.settle()
+    if complete:
+        step_schedulers(run, "epoch", on_plateau=True)
+    run.logbook.flush_epoch("train", run.log_step, progress.epoch)
+    progress.start_next_epoch()
+
+
+def take_up(run: Run) -> None:
+    """Do what was left to do after the batch that a checkpoint was saved at."""
+    progress = run.progress
+    run.log_step = max(progress.window - 1, 0)
+    run.is_last_batch = progress.batch >= run.train_loaders.lengths[0]
+    if progress.point is QuietPoint.BATCH_END and is_due(run, run.is_last_batch):
+        validate(run)
+
+
+def sanity_check(run: Run) -> None:
+    """Run a few validation batches before training, so that an error in them does not show after hours."""
+    steps = run.data_options.num_sanity_val_steps
+    if not steps or not wants_validation(run):
+        return
+    run.stage = RunningStage.SANITY_CHECKING
+    for call in run.hooks.on_sanity_check_start:
+        call()
+    load_evaluation_data(run, "val")
+    with isolate_rng():
+        evaluate(run, "validation", most_batches=float("inf") if steps == -1 else steps)
+    for call in run.hooks.on_sanity_check_end:
+        call()
+    run.logbook.forget_tables()
+    run.stage = RunningStage.TRAINING
+
+
+def validate(run: Run) -> None:
+    """Validate in the middle of training."""
+    if not run.accumulating:
+        run.module.on_validation_model_zero_grad()
+    run.stage = RunningStage.VALIDATING
+    evaluate(run, "validation")
+    run.stage = RunningStage.TRAINING
+    run.validation_is_due = False
+    run.last_validation_s = time.monotonic()
+    run.progress.point = QuietPoint.VALIDATED
+
+
+def load_train_data(run: Run) -> None:
+    """Ask for the train loader, unless it is there and still good."""
+    every = run.data_options.reload_dataloaders_every_n_epochs
+    present = run.loaders.get("train")
+    if present is not None:
+        assert present.loaded_at_epoch is not None
+        if not every or run.progress.epoch - present.loaded_at_epoch < every:
+            return
+    loaders = prepare_train_loaders(
+        run.sources["train"].request(),
+        limit=run.data_options.limit_train_batches,
+        overfit=run.data_options.overfit_batches,
+        rank=run.strategy.world.rank,
+    )
+    loaders.loaded_at_epoch = run.progress.epoch
+    run.loaders["train"] = loaders
+    run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])
+
+
+def may_stop(run: Run) -> bool:
+    """Whether `min_epochs` and `min_steps` allow a stop that was asked for."""
+    options, progress = run.fit_options, run.progress
+    # With `min_steps` alone, the first epoch is trained to its end.
+    least_epochs = options.min_epochs if options.min_epochs is not None else int(bool(options.min_steps))
+    return progress.epoch >= least_epochs and progress.optimizer_step >= (options.min_steps or 0)
+
+
+def reason_to_stop(run: Run) -> str | None:
+    """Why there is no next epoch; None if there is one."""
+    options, progress, stop = run.fit_options, run.progress, run.stop
+    if progress.optimizer_step >= options.step_limit:
+        return f"max_steps={options.max_steps} reached"
+    if progress.epoch >= options.epoch_limit and not progress.resumes_epoch:
+        return f"max_epochs={int(options.epoch_limit)} reached"
+    if stop.requested:
+        if may_stop(run):
+            return stop.reason or "trainer.should_stop was set"
+        info(
+            f"Asked to stop ({stop.reason or 'trainer.should_stop'}), but min_epochs={options.min_epochs} or "
+            f"min_steps={options.min_steps} is not reached: training goes on."
+        )
+    return None
+
+

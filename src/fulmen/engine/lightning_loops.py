@@ -1,0 +1,79 @@
+"""The `loops` part of a checkpoint, by which tools that read Lightning checkpoints know where training stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fulmen.engine.progress import Progress, QuietPoint
+
+
+def from_progress(progress: Progress) -> dict[str, Any]:
+    """`loops` as Lightning 2.6 would have written it at this quiet point."""
+    at_batch_end = progress.point is QuietPoint.BATCH_END
+    started_epochs = progress.epoch + int(progress.point is not QuietPoint.BETWEEN_EPOCHS)
+    finished = progress.epoch + int(progress.point is QuietPoint.EPOCH_END)
+    epochs = {"ready": started_epochs, "completed": progress.epoch, "started": started_epochs, "processed": finished}
+    steps = {"ready": progress.optimizer_step, "completed": progress.optimizer_step}
+    zero_grads = {**steps, "started": progress.optimizer_step}
+    zeros = {"ready": 0, "completed": 0}
+    no_batches = {
+        "total": {**zeros, "started": 0, "processed": 0},
+        "current": {**zeros, "started": 0, "processed": 0},
+    }
+    fit_loop = {
+        "state_dict": {},
+        "epoch_loop.state_dict": {"_batches_that_stepped": progress.window - int(at_batch_end)},
+        "epoch_loop.batch_progress": {
+            "total": _batches(progress.total_batch, at_batch_end),
+            "current": _batches(progress.batch, at_batch_end),
+            "is_last_batch": progress.point is QuietPoint.EPOCH_END,
+        },
+        "epoch_loop.scheduler_progress": {"total": dict(zeros), "current": dict(zeros)},
+        "epoch_loop.automatic_optimization.state_dict": {},
+        "epoch_loop.automatic_optimization.optim_progress": {
+            "optimizer": {
+                "step": {"total": dict(steps), "current": dict(steps)},
+                "zero_grad": {"total": dict(zero_grads), "current": dict(zero_grads)},
+            }
+        },
+        "epoch_loop.manual_optimization.state_dict": {},
+        "epoch_loop.manual_optimization.optim_step_progress": {"total": dict(zeros), "current": dict(zeros)},
+        "epoch_loop.val_loop.state_dict": {},
+        "epoch_loop.val_loop.batch_progress": {**no_batches, "is_last_batch": False},
+        "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},
+    }
+    evaluation = {"state_dict": {}, "batch_progress": {**no_batches, "is_last_batch": False}}
+    return {
+        "fit_loop": fit_loop,
+        "validate_loop": evaluation,
+        "test_loop": evaluation,
+        "predict_loop": {"state_dict": {}, "batch_progress": no_batches},
+    }
+
+
+def _batches(count: int, in_flight: bool) -> dict[str, int]:
+    return {"ready": count, "completed": count - int(in_flight), "started": count, "processed": count}
+
+
+def to_progress(loops: dict[str, Any], global_step: int) -> Progress:
+    """Where training stands, by a `loops` that Lightning wrote."""
+    fit_loop = loops["fit_loop"]
+    epochs = fit_loop["epoch_progress"]["current"]
+    batches = fit_loop["epoch_loop.batch_progress"]
+    current = batches["current"]
+    windows = fit_loop["epoch_loop.state_dict"].get("_batches_that_stepped", global_step)
+    progress = Progress(
+        epoch=epochs["processed"],
+        batch=current["processed"],
+        total_batch=batches["total"]["processed"],
+        optimizer_step=global_step,
+        window=windows,
+    )
+    if epochs["processed"] == epochs["ready"] or not current["processed"]:
+        progress.batch = 0  # saved at the end of an epoch, or between two
+    elif current["completed"] < current["processed"]:
+        progress.point = QuietPoint.BATCH_END
+        progress.window += 1
+    else:
+        progress.point = QuietPoint.VALIDATED
+    return progress

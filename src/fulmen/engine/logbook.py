@@ -1,0 +1,332 @@
+"""What a run logs: filled on the device, flushed in one go, read from plain tables.
+
+`module.log` looks a slot up in `slots`, the dict of the hook that is running, and appends to it. At a flush everything
+that is due is packed: one reduction per operation over the ranks, one copy to the host. Loggers, progress bar and
+`callback_metrics` read the same tables; reading never communicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fulmen.base.tree import batch_size
+from fulmen.core.hooks import LOG_RULES, LogRule
+from fulmen.engine.history import History
+from fulmen.engine.slots import MetricSlot, Slot, Value, parse_reduction, stack
+from fulmen.errors import UsageError
+
+if TYPE_CHECKING:
+    from fulmen.core.logger import Logger
+    from fulmen.strategies.strategy import Strategy
+
+SlotTable = dict[str, "Slot | MetricSlot"]
+OUTSIDE = "outside"
+"""The scope in which no hook runs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value on its way to the tables, under the name that loggers and bar show."""
+
+    name: str
+    value: Value
+    prog_bar: bool
+    logger: bool
+    step: int | None = None
+    """The step it belongs to, where that is not the step of the flush."""
+
+
+class Logbook:
+    """The values of one run, and the tables that users read."""
+
+    def __init__(self, strategy: Strategy, loggers: Iterable[Logger]) -> None:
+        self.loggers = list(loggers)
+        self.callback_table: dict[str, Value] = {}
+        self.logged_table: dict[str, float] = {}
+        self.progress_bar_table: dict[str, float] = {}
+        self.history = History()
+        self.slots: SlotTable = {}
+        """The slots of the hook that is running."""
+        self.dataloader_idx: int | None = None
+        """Which of several evaluation loaders is under way."""
+        self.batch: Any = None
+        """The batch under way, of which the number of samples is read when a mean needs it."""
+        self.dirty: list[Slot | MetricSlot] = []
+        """Slots with step values that no flush has seen."""
+        self._strategy = strategy
+        self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
+        self._held: list[Entry] = []
+        self._closing: str | None = None
+        self._counted: tuple[Any, int] = (None, 1)
+
+    # -------------------------------------------------------------------------------------------------------- scopes
+
+    def scope(self, hook: str, dataloader_idx: int | None = None) -> ScopedSlots:
+        """The slots of a hook; several evaluation loaders have slots of their own."""
+        key = (hook, dataloader_idx)
+        if key not in self._tables:
+            self._tables[key] = ScopedSlots(hook, dataloader_idx)
+        return self._tables[key]
+
+    def within(self, hook: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, with `log` meaning what it means in `hook`."""
+        slots = self.scope(hook)
+
+        def scoped(*args: Any, **kwargs: Any) -> Any:
+            before = self.slots
+            self.slots = slots if self.dataloader_idx is None else self.scope(hook, self.dataloader_idx)
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.slots = before
+
+        return scoped
+
+    # -------------------------------------------------------------------------------------------------------- filling
+
+    def open_slot(
+        self, name: str, value: Any, prog_bar: bool, logger: bool | None, on_step: bool | None, on_epoch: bool | None,
+        reduce_fx: Any, enable_graph: bool, sync_dist: bool, sync_dist_group: Any, add_dataloader_idx: bool,
+        rank_zero_only: bool,
+    ) -> Slot | MetricSlot:  # fmt: skip
+        """The slot of a name that was not logged in this hook before; raises `UsageError` where logging is wrong."""
+        arguments = (prog_bar, logger, on_step, on_epoch, reduce_fx)
+        slots = self.slots
+        hook, loader = (slots.hook, slots.dataloader_idx) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
+        if name in slots:
+            raise UsageError(
+                f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
+                received=_named(arguments),
+                expected=_named(slots[name].arguments),
+            )
+        step, epoch = _resolve_cadence(name, hook, on_step, on_epoch)
+        suffix = f"/dataloader_idx_{loader}" if loader is not None and add_dataloader_idx else ""
+        if loader and not suffix and name in self.scope(hook, 0):
+            raise UsageError(
+                f"`self.log({name!r}, add_dataloader_idx=False)` was called for several loaders.",
+                fix="a name of its own for each loader",
+            )
+        logger = logger is not False
+        if isinstance(value, nn.Module):
+            slot: Slot | MetricSlot = MetricSlot(
+                name, value, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
+                suffix=suffix, dirty=self.dirty,
+            )  # fmt: skip
+        else:
+            slot = Slot(
+                name, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
+                reduction=parse_reduction(reduce_fx), enable_graph=enable_graph, suffix=suffix, dirty=self.dirty,
+                sample_count=self._sample_count,
+            )  # fmt: skip
+        slots[name] = slot
+        return slot
+
+    def add_collection(
+        self, collection: nn.Module, prog_bar: bool, logger: bool | None, on_step: bool | None, on_epoch: bool | None,
+        add_dataloader_idx: bool,
+    ) -> None:  # fmt: skip
+        """Log a collection of metrics, which computes all its values at once."""
+        name = f"collection {id(collection)}"
+        slot = self.slots.get(name) or self.open_slot(
+            name, collection, prog_bar, logger, on_step, on_epoch, "mean", False, False, None, add_dataloader_idx, False
+        )
+        slot.add(collection)
+
+    def _sample_count(self) -> int:
+        """Number of samples in the batch under way; found out once per batch, and only when a mean asks."""
+        batch, count = self._counted
+        if batch is not self.batch:
+            count = batch_size(self.batch) or 1
+            self._counted = (self.batch, count)
+        return count
+
+    # -------------------------------------------------------------------------------------------------------- flushing
+
+    def flush_step(self, step: int, epoch: int) -> None:
+        """Give the step values logged since the last flush to everybody."""
+        self.settle()
+        self._publish(self._take_dirty(), step, epoch)
+
+    def hold_step(self, step: int) -> None:
+        """Keep the step values of an evaluation batch for the next flush; callbacks do not see them."""
+        self._held += self._take_dirty(step)
+
+    def flush_held(self) -> None:
+        """Give the step values that were held to everybody, one row per step."""
+        held, self._held = self._held, []
+        numbers = to_host([entry.value for entry in held])
+        rows: dict[int, dict[str, float]] = {}
+        for entry, number in zip(held, numbers, strict=True):
+            assert entry.step is not None
+            if entry.prog_bar:
+                self.progress_bar_table[entry.name] = number
+            if entry.logger:
+                rows.setdefault(entry.step, {})[entry.name] = number
+        for step, row in rows.items():
+            self.log_metrics(row, step, epoch=None)
+
+    def close_epoch(self, stage: str) -> None:
+        """The last batch is done: from now on readers see what the epoch came to, whatever is still logged."""
+        self._closing = stage
+        self.settle()
+
+    def flush_epoch(self, stage: str, step: int, epoch: int, *, publish: bool = True) -> dict[str, float]:
+        """Give the epoch's values to everybody and start anew; returns them by the names that loggers show."""
+        self.settle()
+        due = self._due(stage)
+        entries = [
+            Entry(name, value, slot.prog_bar, slot.logger) for slot in due for name, value in slot.epoch_shown.items()
+        ]
+        for slot in due:
+            slot.reset()
+        self._closing = None
+        # The bar shows the last step values too; loggers get those at their own steps.
+        steps = [replace(entry, logger=False) for entry in self._take_dirty()]
+        if not publish:
+            self._held.clear()
+            return {}
+        numbers = self._publish(steps + entries, step, epoch)
+        return {entry.name: numbers[entry.name] for entry in entries}
+
+    def _take_dirty(self, step: int | None = None) -> list[Entry]:
+        entries = []
+        for slot in self.dirty:
+            slot.fresh = False
+            for name, value in slot.step_values().items():
+                shown = f"{name}_step{slot.suffix}" if slot.on_epoch else name + slot.suffix
+                entries.append(Entry(shown, value, slot.prog_bar, slot.logger, step))
+        self.dirty.clear()
+        return entries
+
+    def _due(self, stage: str) -> list[Slot | MetricSlot]:
+        """The slots of a stage that something was added to in this epoch."""
+        return [
+            slot
+            for table in self._tables.values()
+            if table.stage == stage
+            for slot in table.values()
+            if slot.on_epoch and slot.used
+        ]
+
+    def settle(self) -> None:
+        """Bring `callback_table` up to date with the values of this moment."""
+        for slot in self.dirty:
+            for name, value in slot.step_values().items():
+                self.callback_table[name + slot.suffix] = value
+                if slot.on_epoch:
+                    self.callback_table[f"{name}_step{slot.suffix}"] = value
+        if self._closing is not None:
+            for slot in self._due(self._closing):
+                if not slot.reduced:
+                    slot.reduced = True
+                    self._show_epoch_value(slot)
+
+    def _show_epoch_value(self, slot: Slot | MetricSlot) -> None:
+        if isinstance(slot, MetricSlot):
+            values = slot.epoch_values()
+        else:
+            total, weight = slot.partial()
+            values = {slot.name: total / weight if slot.weighs and weight else total}
+        fork = "_epoch" if slot.on_step else ""
+        slot.epoch_shown = {f"{name}{fork}{slot.suffix}": value for name, value in values.items()}
+        self.callback_table.update(slot.epoch_shown)
+        self.callback_table.update({name + slot.suffix: value for name, value in values.items()})
+
+    def _publish(self, entries: list[Entry], step: int, epoch: int) -> dict[str, float]:
+        """Copy values to the host, once, and fill the tables from there."""
+        if not entries:
+            return {}
+        numbers = to_host([entry.value for entry in entries])
+        shown = {entry.name: number for entry, number in zip(entries, numbers, strict=True)}
+        self.progress_bar_table.update({entry.name: shown[entry.name] for entry in entries if entry.prog_bar})
+        self.log_metrics({entry.name: shown[entry.name] for entry in entries if entry.logger}, step, epoch)
+        return shown
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, epoch: int | None) -> None:
+        """Write host numbers to every logger and to the history; a metric called `step` replaces the step."""
+        if not metrics:
+            return
+        self.logged_table.update(metrics)
+        row = dict(metrics)
+        step = int(row.pop("step", step))
+        self.history.append(step, row)
+        if epoch is not None:
+            row.setdefault("epoch", epoch)
+        if self._strategy.is_global_zero:
+            for logger in self.loggers:
+                logger.log_metrics(metrics=row, step=step)
+
+    def add_host_values(self, metrics: Mapping[str, float]) -> None:
+        """Show numbers that something else than `log` found out in `callback_metrics`."""
+        self.callback_table.update(metrics)
+
+    # --------------------------------------------------------------------------------------------------------- reading
+
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """The latest value of every name, as tensors."""
+        self.settle()
+        return {name: _as_tensor(value) for name, value in self.callback_table.items()}
+
+    def forget_tables(self) -> None:
+        """Empty every table that users read."""
+        self.callback_table.clear()
+        self.logged_table.clear()
+        self.progress_bar_table.clear()
+
+
+class ScopedSlots(dict[str, "Slot | MetricSlot"]):
+    """The slots of one hook, which know what hook that is."""
+
+    def __init__(self, hook: str, dataloader_idx: int | None) -> None:
+        super().__init__()
+        self.hook = hook
+        self.dataloader_idx = dataloader_idx
+        stages = ("validation", "test")
+        self.stage = next((stage for stage in stages if stage in hook), "train")
+
+
+def _named(arguments: tuple[Any, ...]) -> str:
+    names = ("prog_bar", "logger", "on_step", "on_epoch", "reduce_fx")
+    return ", ".join(f"{name}={value!r}" for name, value in zip(names, arguments, strict=True))
+
+
+def _resolve_cadence(name: str, hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
+    """Whether a value is logged per step and per epoch, by the rule of the hook it is logged in."""
+    rule = LOG_RULES.get(hook, LogRule.NEVER)
+    if rule is LogRule.NEVER:
+        where = "outside of hooks" if hook == OUTSIDE else f"in `{hook}`"
+        raise UsageError(
+            f"`self.log({name!r})` was called {where}, where logging has no meaning.",
+            fix="log in a step, a batch hook or an epoch hook",
+        )
+    if rule is LogRule.EPOCH and on_step:
+        raise UsageError(f"`self.log({name!r}, on_step=True)` was called in `{hook}`, which is no step.")
+    step = rule is LogRule.STEP if on_step is None else on_step
+    epoch = rule is not LogRule.STEP if on_epoch is None else on_epoch
+    if rule is LogRule.EPOCH and on_epoch is False or not (step or epoch):
+        raise UsageError(
+            f"`self.log({name!r})` would log nothing in `{hook}`.", received=f"on_step={on_step}, on_epoch={on_epoch}"
+        )
+    return step, epoch
+
+
+def _as_tensor(value: Value) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value)
+
+
+def to_host(values: list[Value]) -> list[float]:
+    """All values as Python numbers, with one copy per device and type."""
+    numbers: list[Any] = list(values)
+    groups: dict[tuple[Any, Any], list[int]] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, Tensor):
+            groups.setdefault((value.device, value.dtype), []).append(index)
+    for indices in groups.values():
+        for index, number in zip(indices, stack([values[i] for i in indices]).tolist(), strict=True):
+            numbers[index] = number
+    return numbers

@@ -1,0 +1,114 @@
+"""Prediction: what the module makes of each batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import BatchSampler, DataLoader
+
+from fulmen.engine.data import END, BatchStream, with_batch_sampler
+from fulmen.engine.evaluate import batch_transfer, evaluation_mode, evaluation_step, gradients_off, load_evaluation_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fulmen.engine.run import Run
+
+
+@dataclass
+class Predictions:
+    """What has been predicted so far, and for which samples; callbacks read it."""
+
+    keep: bool = True
+    predictions: list[list[Any]] = field(default_factory=list)
+    """By loader, by batch."""
+    current_batch_indices: list[int] = field(default_factory=list)
+    """Indices into the data set of the batch under way; empty where the loader does not tell."""
+    epoch_batch_indices: list[list[list[int]]] = field(default_factory=list)
+    """By loader, by batch."""
+
+
+class IndexRecorder(BatchSampler):
+    """Hands on the indices of a batch sampler, and remembers them for the loop."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._wrapped = sampler
+        self.batches: list[list[int]] = []
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._wrapped:
+            self.batches.append(list(batch))
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self._wrapped)
+
+
+def predict(run: Run, predictions: Predictions) -> None:
+    """Fill `predictions`.
+
+    on_predict_start, on_predict_epoch_start
+    for each loader, for each batch:
+        on_predict_batch_start, predict_step, on_predict_batch_end
+    on_predict_epoch_end, on_predict_end
+    """
+    loaders = load_evaluation_data(run, "predict")
+    hooks = run.hooks
+    if not any(loaders.lengths):
+        return
+    with evaluation_mode(run, "predict"), gradients_off(run):
+        for call in hooks.on_predict_start:
+            call()
+        for call in hooks.on_predict_epoch_start:
+            call()
+        several = len(loaders.loaders) > 1
+        for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
+            _predict_loader(run, loader, length, index if several else None, predictions)
+        for call in hooks.on_predict_epoch_end:
+            call()
+        for call in hooks.on_predict_end:
+            call()
+
+
+def _predict_loader(
+    run: Run, loader: Any, length: float, dataloader_idx: int | None, predictions: Predictions
+) -> None:
+    hooks = run.hooks
+    index: tuple[int, ...] = () if dataloader_idx is None else (dataloader_idx,)
+    step = evaluation_step(run, "predict_step", several_loaders=dataloader_idx is not None)
+    transfer = batch_transfer(run)
+    loader, recorder = _recording(loader)
+    stream = BatchStream(loader, length, send_to=run.strategy.root_device if transfer is None else None)
+    run.logbook.slots = run.logbook.scope("predict_step")
+    outputs: list[Any] = []
+    indices: list[list[int]] = []
+    predictions.predictions.append(outputs)
+    predictions.epoch_batch_indices.append(indices)
+    batch_idx = 0
+    while (batch := stream.take()) is not END:
+        if transfer is not None:
+            batch = transfer(batch, dataloader_idx or 0)
+        run.is_last_batch = stream.is_last
+        if recorder is not None:
+            predictions.current_batch_indices = recorder.batches.pop(0)
+            indices.append(predictions.current_batch_indices)
+        for call in hooks.on_predict_batch_start:
+            call(batch, batch_idx, *index)
+        output = step(batch, batch_idx, *index)
+        stream.prefetch()
+        for call in hooks.on_predict_batch_end:
+            call(output, batch, batch_idx, *index)
+        if predictions.keep:
+            outputs.append(output)
+        batch_idx += 1
+        if run.stop.interrupts:
+            raise KeyboardInterrupt
+
+
+def _recording(loader: Any) -> tuple[Any, IndexRecorder | None]:
+    """A loader that tells which samples are in its batches, and where to read that."""
+    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+        return loader, None
+    recorder = IndexRecorder(loader.batch_sampler)
+    return with_batch_sampler(loader, recorder), recorder

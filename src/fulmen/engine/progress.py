@@ -1,0 +1,60 @@
+"""Where a run stands: a few whole numbers, enough to go on from there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class QuietPoint(str, Enum):
+    """A moment at which the state of a run is complete, so that it can be saved."""
+
+    BETWEEN_EPOCHS = "between_epochs"
+    BATCH_END = "batch_end"
+    """A batch is done; a validation that is due after it is not."""
+    VALIDATED = "validated"
+    """A batch and the validation that was due after it are done."""
+    EPOCH_END = "epoch_end"
+    """Everything in the epoch is done but what follows `on_train_epoch_end`."""
+
+
+@dataclass
+class Progress:
+    """Counted from the beginning of training, over all resumes."""
+
+    epoch: int = 0
+    """Epochs that are finished; the index of the one under way."""
+    batch: int = 0
+    """Batches of the epoch under way that are finished."""
+    total_batch: int = 0
+    """Batches that are finished, over all epochs."""
+    optimizer_step: int = 0
+    """Updates by any optimizer."""
+    window: int = 0
+    """Accumulation windows that are finished: the step that loggers are given."""
+    epoch_window: int = 0
+    """The same, in the epoch under way."""
+    point: QuietPoint = QuietPoint.BETWEEN_EPOCHS
+
+    @property
+    def resumes_epoch(self) -> bool:
+        """Whether the run goes on inside an epoch."""
+        return self.point in (QuietPoint.BATCH_END, QuietPoint.VALIDATED)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
+        return asdict(self) | {"point": self.point.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, QuietPoint(value) if name == "point" else int(value))
+        if self.point is QuietPoint.EPOCH_END:  # what was left to do is what a resume begins with anyway
+            self.start_next_epoch()
+
+    def start_next_epoch(self) -> None:
+        """The epoch under way is finished."""
+        self.epoch += 1
+        self.batch = self.epoch_window = 0
+        self.point = QuietPoint.BETWEEN_EPOCHS

@@ -1,0 +1,91 @@
+"""The one mutable object of a fit, validate, test or predict. Loops are functions of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from fulmen.core.callback import Callback
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.logger import Logger
+from fulmen.core.module import LightningModule
+from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig
+from fulmen.core.profiler import Profiler
+from fulmen.engine.data import DataSource, Loaders
+from fulmen.engine.dispatch import Dispatch
+from fulmen.engine.logbook import Logbook
+from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
+from fulmen.engine.progress import Progress
+from fulmen.engine.states import RunningStage, TrainerFn
+from fulmen.engine.step import Step
+from fulmen.engine.stop import Stop
+from fulmen.precision.precision import Precision
+from fulmen.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from fulmen.trainer import Trainer
+
+
+@dataclass(eq=False)
+class Run:
+    """Everything that one call of a Trainer's method works with."""
+
+    fn: TrainerFn
+    stage: RunningStage
+    trainer: Trainer
+    """Handed on to callbacks; the engine does not look inside."""
+    module: LightningModule
+    datamodule: LightningDataModule | None
+    callbacks: list[Callback]
+    loggers: list[Logger]
+    profiler: Profiler | None
+    strategy: Strategy
+    precision: Precision
+    fit_options: FitOptions
+    data_options: DataOptions
+    validation_options: ValidationOptions
+    step_options: StepOptions
+    report_options: ReportOptions
+    progress: Progress
+    logbook: Logbook
+    sources: dict[str, DataSource]
+    """By kind: train, val, test, predict."""
+    stop: Stop = field(default_factory=Stop)
+    hooks: Dispatch = field(default_factory=Dispatch)
+    optimizers: list[LightningOptimizer] = field(default_factory=list)
+    schedulers: list[LRSchedulerConfig] = field(default_factory=list)
+    loaders: dict[str, Loaders] = field(default_factory=dict)
+    """By kind, once they were asked for."""
+    batches_seen: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Evaluation batches so far, by stage and loader: the step of what evaluation logs per batch."""
+    accumulate_grad_batches: int = 1
+    log_step: int = 0
+    """The step that loggers are given: accumulation windows finished before the batch under way."""
+    is_last_batch: bool = False
+    validation_is_due: bool = False
+    """Whether a validation follows the training batch under way."""
+    last_validation_s: float = 0.0
+    """When the last validation ended, by the monotonic clock."""
+    val_check_batch: float = float("inf")
+    """A validation is due after so many training batches."""
+    ckpt_path: str | None = None
+    checkpoint: dict[str, Any] | None = None
+    """What this run was started from, until it has been taken up."""
+    step: Step = field(init=False)
+
+    @property
+    def train_loaders(self) -> Loaders:
+        """What is trained on."""
+        return self.loaders["train"]
+
+    @property
+    def device_modules(self) -> list[nn.Module]:
+        """Every module of the model, itself included."""
+        return list(self.module.modules())
+
+    @property
+    def accumulating(self) -> bool:
+        """Whether an accumulation window is open."""
+        return bool(self.step.in_window)

@@ -1,0 +1,276 @@
+"""One logged name in one hook: what was logged, and how it becomes the epoch's value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fulmen.errors import ConfigError, UsageError, did_you_mean
+
+Value = Tensor | float
+
+FOLD_EVERY = 64
+"""Values kept before they are folded into one: often enough for flat memory, seldom enough to cost nothing."""
+
+_REDUCTIONS = ("mean", "sum", "min", "max")
+
+
+def parse_reduction(reduce_fx: Any) -> str | Callable[[Tensor], Tensor]:
+    """The name of a known reduction, or the callable itself."""
+    named = {torch.mean: "mean", torch.sum: "sum", torch.min: "min", torch.max: "max", "avg": "mean"}
+    known = named.get(reduce_fx, reduce_fx)
+    if known in _REDUCTIONS or (callable(known) and not isinstance(known, str)):
+        return known
+    raise ConfigError(
+        "`reduce_fx` is unknown.",
+        received=repr(reduce_fx),
+        expected=f"{', '.join(_REDUCTIONS)}, or a callable",
+        fix=did_you_mean(str(reduce_fx), _REDUCTIONS),
+    )
+
+
+class Slot:
+    """What `self.log(name, value)` fills. Values stay where they are: on the device."""
+
+    __slots__ = (
+        "_dirty", "_pending", "_sample_count", "_total", "_weight", "_weights", "arguments", "enable_graph",
+        "epoch_shown", "fresh",
+        "last", "logger", "name", "on_epoch", "on_step", "prog_bar", "reduced", "reduction",
+        "suffix", "weighs",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        arguments: tuple[Any, ...],
+        prog_bar: bool,
+        logger: bool,
+        on_step: bool,
+        on_epoch: bool,
+        reduction: str | Callable[[Tensor], Tensor],
+        enable_graph: bool,
+        suffix: str,
+        dirty: list[Any],
+        sample_count: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.suffix = suffix
+        self.arguments = arguments
+        self.prog_bar = prog_bar
+        self.logger = logger
+        self.on_step = on_step
+        self.on_epoch = on_epoch
+        self.reduction = reduction
+        self.enable_graph = enable_graph
+        self.weighs = on_epoch and reduction == "mean"
+        self.last: Value = 0.0
+        self.fresh = False
+        """Whether there is a step value that no flush has seen."""
+        self.reduced = False
+        """Whether the epoch's value that readers see holds everything that was added."""
+        self.epoch_shown: dict[str, Value] = {}
+        """The epoch's value under the name that loggers show."""
+        self._dirty = dirty
+        self._sample_count = sample_count
+        self.reset()
+
+    def add(self, value: Any, batch_size: int | None = None) -> None:
+        """Take a value; a tensor is copied, for user code may go on to change it in place."""
+        if isinstance(value, Tensor):
+            value = (value if self.enable_graph else value.detach()).clone()
+            if value.dim():
+                value = self._single(value)
+        elif type(value) is not float:
+            value = self._number(value)
+        self.last = value
+        if self.on_step and not self.fresh:
+            self.fresh = True
+            self._dirty.append(self)
+        if self.on_epoch:
+            self.reduced = False
+            self._pending.append(value)
+            if self.weighs:
+                self._weights.append(self._sample_count() if batch_size is None else batch_size)
+            if len(self._pending) == FOLD_EVERY and isinstance(self.reduction, str):
+                self._fold()
+
+    def _single(self, value: Tensor) -> Tensor:
+        if value.numel() != 1:
+            raise UsageError(
+                f"`self.log({self.name!r})` takes a single number.",
+                received=f"a tensor of shape {tuple(value.shape)}",
+                fix=f"self.log({self.name!r}, value.mean())",
+            )
+        return value.reshape(())
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, Real):  # NumPy's numbers too
+            return float(value)
+        raise UsageError(
+            f"`self.log({self.name!r})` takes a number, a tensor or a metric.",
+            received=type(value).__name__,
+            fix="self.log_dict(values) logs a dict" if isinstance(value, dict) else None,
+        )
+
+    def reset(self) -> None:
+        """Forget the epoch."""
+        self._pending: list[Value] = []
+        self._weights: list[float] = []
+        self._total: Value | None = None
+        self._weight = 0.0
+
+    @property
+    def used(self) -> bool:
+        """Whether there is anything to reduce."""
+        return self._total is not None or bool(self._pending)
+
+    def _fold(self) -> None:
+        """Fold the values held into one. Always at the same counts, so that a sum's rounding is reproducible."""
+        if not self._pending:
+            return
+        weights = self._weights
+        if all(type(value) is float for value in self._pending):
+            part, weight = self._fold_numbers(), float(sum(weights))
+        else:
+            part, weight = self._fold_tensors(), float(sum(weights))
+        self._pending, self._weights = [], []
+        self._weight += weight
+        if self._total is None:
+            self._total = part
+        elif self.reduction in ("mean", "sum"):
+            self._total = self._total + part
+        else:
+            self._total = _extremum(self.reduction, self._total, part)
+
+    def _fold_numbers(self) -> float:
+        if self.reduction == "mean":
+            return sum(value * weight for value, weight in zip(self._pending, self._weights, strict=True))  # pyright: ignore
+        return {"sum": sum, "min": min, "max": max}[str(self.reduction)](self._pending)  # pyright: ignore
+
+    def _fold_tensors(self) -> Tensor:
+        values = stack(self._pending)
+        if self.reduction == "mean":
+            first = self._weights[0]
+            if all(weight == first for weight in self._weights):
+                return values.sum() * first
+            return (values * torch.tensor(self._weights, dtype=values.dtype).to(values.device, non_blocking=True)).sum()
+        if self.reduction == "sum":
+            return values.sum()
+        return values.min() if self.reduction == "min" else values.max()
+
+    def step_values(self) -> dict[str, Value]:
+        """The last value, under the name it was logged with."""
+        return {self.name: self.last}
+
+    def partial(self) -> tuple[Value, float]:
+        """This process's share of the epoch: (sum of weighted values, sum of weights), or (value, 1)."""
+        if callable(self.reduction):
+            return self.reduction(stack(self._pending)), 1.0
+        self._fold()
+        assert self._total is not None
+        return self._total, self._weight if self.weighs else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on with an epoch that is under way."""
+        return {
+            "pending": stack(self._pending) if self._pending else None,
+            "weights": list(self._weights),
+            "total": self._total,
+            "weight": self._weight,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` gave."""
+        self._pending = [] if state["pending"] is None else list(state["pending"].unbind())
+        self._weights = list(state["weights"])
+        self._total, self._weight = state["total"], state["weight"]
+
+
+class MetricSlot:
+    """A metric object, or a collection of them, logged by reference: computed when the epoch ends, and reset."""
+
+    fresh = False
+    reduced = False
+
+    def __init__(
+        self, name: str, metric: Any, *, arguments: tuple[Any, ...], prog_bar: bool, logger: bool, on_step: bool,
+        on_epoch: bool, suffix: str, dirty: list[Any],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.metric = metric
+        self.arguments = arguments
+        self.prog_bar = prog_bar
+        self.logger = logger
+        self.on_step = on_step
+        self.on_epoch = on_epoch
+        self.used = False
+        self.suffix = suffix
+        self.epoch_shown: dict[str, Value] = {}
+        self._dirty = dirty
+
+    def add(self, value: Any, batch_size: int | None = None) -> None:
+        """The metric was updated in this step."""
+        if value is not self.metric:
+            raise UsageError(f"`self.log({self.name!r})` was called with another metric object before.")
+        self.used = True
+        self.reduced = False
+        if self.on_step and not self.fresh:
+            self.fresh = True
+            self._dirty.append(self)
+
+    def step_values(self) -> dict[str, Value]:
+        """The values of the last batch, where `forward` was called on it."""
+        metrics = dict(self.metric.items()) if self.is_collection else {self.name: self.metric}
+        values = {name: metric._forward_cache for name, metric in metrics.items()}
+        return {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+
+    def epoch_values(self) -> dict[str, Value]:
+        """The value over the epoch."""
+        computed = self.metric.compute()
+        values = computed if self.is_collection else {self.name: computed}
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise UsageError(
+                    f"The metric {name!r} computes something that cannot be logged.",
+                    received=f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__,
+                    expected="a single number",
+                )
+        return {name: value.detach().reshape(()) for name, value in values.items()}
+
+    @property
+    def is_collection(self) -> bool:
+        """Whether the metric computes several values, by name."""
+        return isinstance(self.metric, nn.ModuleDict)
+
+    def reset(self) -> None:
+        """Begin a new epoch."""
+        self.metric.reset()
+        self.used = False
+
+
+def stack(values: list[Value]) -> Tensor:
+    """Values as one tensor of their common type, at least float32, on the device of the first tensor."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    made = [
+        value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64 if not tensors else None)
+        for value in values
+    ]
+    made = [tensor.to(device, non_blocking=True) for tensor in made]
+    kinds = {tensor.dtype for tensor in made}
+    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
+        common = torch.float64 if torch.float64 in kinds and device.type != "mps" else torch.float32
+        made = [tensor.to(common) for tensor in made]
+    return torch.stack(made)
+
+
+def _extremum(reduction: Any, a: Value, b: Value) -> Value:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        pair = stack([a, b])
+        return pair.min() if reduction == "min" else pair.max()
+    return min(a, b) if reduction == "min" else max(a, b)

@@ -1,0 +1,67 @@
+"""When training is interrupted by a validation."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from fulmen.base.overrides import is_overridden
+from fulmen.base.report import warn_once
+from fulmen.core.module import LightningModule
+from fulmen.engine.options import ValidationOptions
+from fulmen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+
+def wants_validation(run: Run) -> bool:
+    """Whether there is anything to validate on, and a way to do it."""
+    if not run.data_options.limit_val_batches:
+        return False
+    has_step = is_overridden("validation_step", run.module, LightningModule)
+    if run.sources["val"].exists and not has_step:
+        warn_once(f"There is a validation loader, but {type(run.module).__name__} has no `validation_step`: not used.")
+    if has_step and not run.sources["val"].exists:
+        warn_once(f"{type(run.module).__name__} has a `validation_step`, but there is no validation loader: not used.")
+    return has_step and run.sources["val"].exists
+
+
+def check_every(options: ValidationOptions, train_length: float) -> float:
+    """After how many training batches a validation is due; infinite for "at the end of the epoch" of unknown length."""
+    interval = options.val_check_interval
+    if isinstance(interval, timedelta):
+        return float("inf")
+    if isinstance(interval, int):
+        if interval > train_length and options.check_val_every_n_epoch is not None:
+            raise ConfigError(
+                "`val_check_interval` is more than the training batches of an epoch, so that it never comes.",
+                received=f"{interval} > {int(train_length)}",
+                fix="check_val_every_n_epoch=None counts batches over epochs",
+            )
+        return interval
+    if train_length == float("inf"):
+        if interval == 1.0:
+            return float("inf")
+        raise ConfigError(
+            "`val_check_interval` is a fraction, and the train loader has no length.",
+            received=interval,
+            fix="val_check_interval=<number of batches>",
+        )
+    return max(1, int(train_length * interval))
+
+
+def is_due(run: Run, is_last_batch: bool) -> bool:
+    """Whether a validation follows the training batch that was just finished."""
+    options, progress = run.validation_options, run.progress
+    every = options.check_val_every_n_epoch
+    if every is not None and (progress.epoch + 1) % every:
+        return False
+    if isinstance(options.val_check_interval, timedelta):
+        due = time.monotonic() - run.last_validation_s >= options.val_check_interval.total_seconds()
+    elif run.val_check_batch == float("inf"):
+        due = is_last_batch
+    else:
+        due = (progress.total_batch if every is None else progress.batch) % run.val_check_batch == 0
+    return due and wants_validation(run)

@@ -1,0 +1,72 @@
+"""What loggers that write into folders have in common: `save_dir/name/version_N`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fulmen.base import files
+from fulmen.core.logger import Logger
+
+
+class FolderLogger(Logger):
+    """Finds its folder when that is first asked for, and creates it when something is written."""
+
+    def __init__(
+        self,
+        save_dir: files.AnyPath,
+        name: str | None,
+        version: int | str | None,
+        *,
+        prefix: str = "",
+        sub_dir: files.AnyPath | None = None,
+    ) -> None:
+        self._save_dir = _expand(save_dir)
+        self._name = name or ""
+        self._version = version
+        self._prefix = prefix
+        self._sub_dir = None if sub_dir is None else _expand(sub_dir)
+        self._experiment: Any = None
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment; empty where versions lie in `save_dir` itself."""
+        return self._name
+
+    @property
+    def version(self) -> int | str:
+        """The version given, or the number after the highest one that is there."""
+        if self._version is None:
+            found = (re.fullmatch(r"version_(\d+)", name) for name in files.list_names(self.root_dir))
+            self._version = max((int(match[1]) for match in found if match), default=-1) + 1
+        return self._version
+
+    @property
+    def save_dir(self) -> str:
+        """The folder that was given, with `~` and variables replaced."""
+        return self._save_dir
+
+    @property
+    def root_dir(self) -> str:
+        """Folder of the experiment, with all its versions."""
+        return files.join(self._save_dir, self._name) if self._name else self._save_dir
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this version: `version_N` for a number N; below it `sub_dir`, where there is one."""
+        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
+        return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
+
+    def _prefixed(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self._prefix:
+            return metrics
+        return {f"{self._prefix}-{name}": value for name, value in metrics.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_experiment": None}  # open files stay with the one who opened them
+
+
+def _expand(path: files.AnyPath) -> str:
+    return os.path.expandvars(os.path.expanduser(os.fspath(path)))

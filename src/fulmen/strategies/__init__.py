@@ -1,0 +1,7 @@
+"""How a model is spread over devices."""
+
+from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
+from fulmen.strategies.single import SingleDeviceStrategy
+from fulmen.strategies.strategy import Strategy
+
+__all__ = ["CheckpointIO", "SingleDeviceStrategy", "Strategy", "TorchCheckpointIO"]

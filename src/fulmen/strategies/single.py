@@ -1,0 +1,45 @@
+"""One model on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fulmen.runtime.collectives import Alone
+from fulmen.runtime.launch import InPlace
+from fulmen.runtime.world import World
+from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
+from fulmen.strategies.strategy import Strategy
+
+
+class SingleDeviceStrategy(Strategy):
+    """The whole model on one device, in this process."""
+
+    name = "single_device"
+
+    def __init__(self, device: str | torch.device = "cpu", checkpoint_io: CheckpointIO | None = None) -> None:
+        self.root_device = torch.device(device)
+        self.world = World()
+        self.collectives = Alone()
+        self.launcher = InPlace()
+        self.checkpoint_io = checkpoint_io or TorchCheckpointIO()
+
+    def setup(self, module: nn.Module) -> None:
+        if self.root_device.type == "cuda":
+            torch.cuda.set_device(self.root_device)
+        module.to(self.root_device)
+
+    def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
+        return step
+
+    def no_sync(self) -> None:
+        return None
+
+    def clip_norm(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    def teardown(self) -> None:
+        self.checkpoint_io.teardown()

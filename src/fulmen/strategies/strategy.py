@@ -1,0 +1,86 @@
+"""The narrow waist between the engine and the ways to spread a model over devices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fulmen.runtime.collectives import Collectives
+from fulmen.runtime.launch import Launcher
+from fulmen.runtime.world import World
+from fulmen.strategies.checkpoint_io import CheckpointIO
+
+T = TypeVar("T")
+
+
+class Strategy(ABC):
+    """Abstract or final: a concrete strategy is never subclassed by another."""
+
+    name: str
+    root_device: torch.device
+    world: World
+    collectives: Collectives
+    launcher: Launcher
+    checkpoint_io: CheckpointIO
+
+    @abstractmethod
+    def setup(self, module: nn.Module) -> None:
+        """Put the parameters where they train."""
+
+    @abstractmethod
+    def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The callable that the loop calls in place of `module.training_step`."""
+
+    @abstractmethod
+    def no_sync(self) -> AbstractContextManager[Any] | None:
+        """Inside, gradients stay on their rank; None where there is nothing to hold back."""
+
+    @abstractmethod
+    def clip_norm(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """Scale the gradients so that their norm over all ranks is at most `max_norm`; returns that norm."""
+
+    @abstractmethod
+    def teardown(self) -> None:
+        """Give devices and processes back."""
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The optimizer's state as a checkpoint holds it."""
+        return optimizer.state_dict()
+
+    def save(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        """Write a checkpoint, once for all ranks."""
+        if self.world.is_global_zero:
+            self.checkpoint_io.save_checkpoint(checkpoint, path, storage_options)
+        self.collectives.barrier("save")
+
+    def load(self, path: str, *, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint."""
+        return self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+
+    def remove(self, path: str) -> None:
+        """Delete a checkpoint."""
+        if self.world.is_global_zero:
+            self.checkpoint_io.remove_checkpoint(path)
+
+    def reduce(self, tensor: Tensor, op: str = "mean") -> Tensor:
+        """Combine a tensor over all ranks; `op` is sum, mean, min or max."""
+        return self.collectives.all_reduce(tensor, op)
+
+    def broadcast(self, value: T, src: int = 0) -> T:
+        """The value that rank `src` has."""
+        return self.collectives.broadcast(value, src)
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait until every rank is here."""
+        self.collectives.barrier(name)
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.world.is_global_zero

@@ -1,0 +1,432 @@
+"""The facade: arguments become frozen option groups and objects, and each method makes a Run of them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+
+from fulmen import build
+from fulmen.base import files
+from fulmen.base.report import info, warn
+from fulmen.ckpt_path import resolve_checkpoint_path
+from fulmen.core.callback import Callback
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.logger import Logger
+from fulmen.core.module import LightningModule
+from fulmen.core.profiler import Profiler
+from fulmen.engine import checkpoint as checkpoints
+from fulmen.engine import lifecycle
+from fulmen.engine.data import DataSource
+from fulmen.engine.determinism import torch_settings
+from fulmen.engine.evaluate import evaluate
+from fulmen.engine.fit import fit, reason_to_stop
+from fulmen.engine.logbook import Logbook
+from fulmen.engine.options import (
+    DataOptions, FitOptions, Limit, ReportOptions, StepOptions, ValidationOptions, parse_duration,
+)  # fmt: skip
+from fulmen.engine.predict import Predictions, predict
+from fulmen.engine.progress import Progress
+from fulmen.engine.result import FitResult
+from fulmen.engine.run import Run
+from fulmen.engine.states import RunningStage, TrainerFn, TrainerStatus
+from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you_mean
+from fulmen.precision import Precision
+from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
+from fulmen.strategies import CheckpointIO, Strategy
+from fulmen.trainer_view import TrainerView
+
+
+def _with_environment(init: Callable[..., None]) -> Callable[..., None]:
+    """Let `PL_TRAINER_<NAME>` variables set the arguments that are not passed."""
+    names = [name for name in inspect.signature(init).parameters if name not in ("self", "unknown")]
+
+    @functools.wraps(init)
+    def init_with_environment(self: Trainer, **arguments: Any) -> None:
+        init(self, **{**build.arguments_from_environment(names), **arguments})
+
+    return init_with_environment
+
+
+class Trainer(TrainerView):
+    """Owns the engineering of a training: devices, precision, checkpoints, logging, evaluation."""
+
+    @_with_environment
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        strategy: str | Strategy = "auto",
+        devices: Devices = "auto",
+        num_nodes: int = 1,
+        precision: str | int | Precision | None = None,
+        logger: Logger | list[Logger] | bool | None = None,
+        callbacks: Callback | list[Callback] | None = None,
+        fast_dev_run: int | bool = False,
+        max_epochs: int | None = None,
+        min_epochs: int | None = None,
+        max_steps: int = -1,
+        min_steps: int | None = None,
+        max_time: str | timedelta | dict[str, int] | None = None,
+        limit_train_batches: Limit | None = None,
+        limit_val_batches: Limit | None = None,
+        limit_test_batches: Limit | None = None,
+        limit_predict_batches: Limit | None = None,
+        overfit_batches: Limit = 0.0,
+        val_check_interval: Limit | str | timedelta | dict[str, int] | None = None,
+        check_val_every_n_epoch: int | None = 1,
+        num_sanity_val_steps: int | None = None,
+        log_every_n_steps: int | None = None,
+        enable_checkpointing: bool | None = None,
+        enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
+        enable_autolog_hparams: bool = True,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+        deterministic: bool | str | None = None,
+        benchmark: bool | None = None,
+        inference_mode: bool = True,
+        use_distributed_sampler: bool = True,
+        profiler: str | Profiler | None = None,
+        detect_anomaly: bool = False,
+        barebones: bool = False,
+        plugins: Any = None,
+        sync_batchnorm: bool = False,
+        reload_dataloaders_every_n_epochs: int = 0,
+        default_root_dir: files.AnyPath | None = None,
+        model_registry: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        """Every argument is optional; the documentation of each is in `docs/trainer.md`."""
+        if unknown:
+            name = next(iter(unknown))
+            known = inspect.signature(Trainer.__init__).parameters
+            raise UnknownArgumentError(
+                "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, known)
+            )
+        if barebones:
+            _refuse_in_barebones(
+                logger=logger, enable_checkpointing=enable_checkpointing, enable_progress_bar=enable_progress_bar,
+                enable_model_summary=enable_model_summary, num_sanity_val_steps=num_sanity_val_steps,
+                log_every_n_steps=log_every_n_steps, fast_dev_run=fast_dev_run, detect_anomaly=detect_anomaly,
+                profiler=profiler, callbacks=callbacks,
+            )  # fmt: skip
+        on = not barebones
+        if isinstance(val_check_interval, (str, dict)):
+            val_check_interval = parse_duration(val_check_interval, "val_check_interval")
+        self._default_root_dir = files.absolute(os.getcwd() if default_root_dir is None else default_root_dir)
+        self._fit = FitOptions(max_epochs, min_epochs, max_steps, min_steps, parse_duration(max_time, "max_time"))
+        self._data = DataOptions(
+            limit_train_batches=_default(limit_train_batches, 1.0),
+            limit_val_batches=_default(limit_val_batches, 1.0),
+            limit_test_batches=_default(limit_test_batches, 1.0),
+            limit_predict_batches=_default(limit_predict_batches, 1.0),
+            overfit_batches=overfit_batches,
+            fast_dev_run=fast_dev_run,
+            num_sanity_val_steps=_default(num_sanity_val_steps, 2 if on else 0),
+            reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
+            use_distributed_sampler=use_distributed_sampler,
+        )
+        self._validation = ValidationOptions(_default(val_check_interval, 1.0), check_val_every_n_epoch)
+        self._step = StepOptions(accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm)
+        self._report = ReportOptions(
+            _default(log_every_n_steps, 50 if on else 0), enable_autolog_hparams, detect_anomaly, inference_mode, barebones
+        )
+        self._torch_settings = functools.partial(torch_settings, deterministic, benchmark, detect_anomaly)
+        self._limit_for_debugging()
+
+        plugin_precision, checkpoint_io = build.sort_plugins(plugins)
+        if plugin_precision is not None and precision is not None:
+            raise ConfigError("The precision is given twice, as `precision` and in `plugins`.")
+        self.accelerator = find_accelerator(accelerator)
+        self._devices = find_devices(self.accelerator, 1 if devices == "auto" and on_cpu(self.accelerator) else devices)
+        self.strategy = build.make_strategy(strategy, self.accelerator, self._devices, num_nodes, checkpoint_io)
+        self._precision = plugin_precision or build.make_precision(precision, self.strategy.root_device)
+        wanted_logger = False if barebones else logger
+        self.loggers = build.make_loggers(wanted_logger, self._default_root_dir, fast_dev_run=bool(fast_dev_run))
+        self.profiler = build.make_profiler(profiler)
+        self.callbacks = build.make_callbacks(
+            callbacks,
+            checkpointing=on and not fast_dev_run if enable_checkpointing is None else enable_checkpointing,
+            progress_bar=_default(enable_progress_bar, on),
+            model_summary=_default(enable_model_summary, on),
+            max_time=self._fit.max_time,
+        )
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self.predict_loop = Predictions()
+        self.ckpt_path = None
+        self._progress = Progress()
+        self._status = TrainerStatus.INITIALIZING
+        self._run = None
+
+    def _limit_for_debugging(self) -> None:
+        """What `fast_dev_run` and `overfit_batches` say about the other limits."""
+        batches = int(self._data.fast_dev_run)
+        if batches:
+            self._data = replace(
+                self._data,
+                limit_train_batches=batches,
+                limit_val_batches=batches,
+                limit_test_batches=batches,
+                limit_predict_batches=batches,
+                num_sanity_val_steps=0,
+            )
+            self._fit = FitOptions(max_epochs=1, max_steps=batches)
+            self._validation = ValidationOptions()
+        elif self._data.overfit_batches:
+            limit = self._data.overfit_batches
+            self._data = replace(self._data, limit_train_batches=limit, limit_val_batches=limit)
+
+    # ------------------------------------------------------------------------------------------------ the methods
+
+    def fit(
+        self,
+        model: LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: files.AnyPath | None = None,
+        weights_only: bool | None = None,
+    ) -> FitResult:
+        """Train `model`, from `ckpt_path` on if it is given: a path, "last" or "best"."""
+        given = {"train": train_dataloaders, "val": val_dataloaders}
+        run = self._new_run(TrainerFn.FITTING, RunningStage.SANITY_CHECKING, model, datamodule, given)
+        lifecycle.check_fit(run)
+        run.ckpt_path = self.ckpt_path = resolve_checkpoint_path(self, ckpt_path, must_exist=False)
+        with self._session(run, weights_only):
+            fit(run)
+        return self._result(run)
+
+    def validate(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: files.AnyPath | None = None,
+        verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Score `model`, or the best one of the last fit, on the validation data; one dict of metrics per loader."""
+        return self._evaluate(
+            TrainerFn.VALIDATING, RunningStage.VALIDATING, model, {"val": dataloaders}, ckpt_path, verbose, datamodule,
+            weights_only,
+        )  # fmt: skip
+
+    def test(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: files.AnyPath | None = None,
+        verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Score `model`, or the best one of the last fit, on the test data; one dict of metrics per loader."""
+        return self._evaluate(
+            TrainerFn.TESTING, RunningStage.TESTING, model, {"test": dataloaders}, ckpt_path, verbose, datamodule,
+            weights_only,
+        )  # fmt: skip
+
+    def predict(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        return_predictions: bool | None = None,
+        ckpt_path: files.AnyPath | None = None,
+        weights_only: bool | None = None,
+    ) -> list[Any] | list[list[Any]] | None:
+        """What `predict_step` gives for each batch: a list, or one list per loader where there are several."""
+        run = self._new_run(
+            TrainerFn.PREDICTING, RunningStage.PREDICTING, self._model_or_last(model), datamodule,
+            {"predict": dataloaders},
+        )  # fmt: skip
+        lifecycle.check_evaluation(run, "predict_step")
+        run.ckpt_path = self.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
+        self.predict_loop = Predictions(keep=return_predictions is not False)
+        with self._session(run, weights_only):
+            if self._data.limit_predict_batches:
+                predict(run, self.predict_loop)
+        made = self.predict_loop.predictions
+        if return_predictions is False or not made:
+            return None
+        return made[0] if len(made) == 1 else made
+
+    def save_checkpoint(
+        self, filepath: files.AnyPath, weights_only: bool | None = None, storage_options: Any = None
+    ) -> None:
+        """Write everything that `fit(ckpt_path=filepath)` needs; with `weights_only`, what inference needs."""
+        if self._run is None:
+            raise UsageError(
+                "There is nothing to save yet: no model is attached to this Trainer.", fix="call it during or after a run"
+            )
+        checkpoints.save(
+            self._run, files.absolute(filepath), weights_only=bool(weights_only), storage_options=storage_options
+        )
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print once for all processes, without tearing the progress bar."""
+        if self.is_global_zero:
+            bar = self.progress_bar_callback
+            if bar is None:
+                print(*args, **kwargs)
+            else:
+                bar.print(*args, **kwargs)
+
+    @contextmanager
+    def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
+        """Modules made inside have their parameters on the device, and in the precision, they train in."""
+        precision_context = self._precision.module_context()
+        with ExitStack() as stack:
+            stack.enter_context(self.strategy.root_device)
+            if precision_context is not None:
+                stack.enter_context(precision_context())
+            yield
+
+    # ------------------------------------------------------------------------------------------------- their parts
+
+    def _evaluate(
+        self, fn: TrainerFn, stage: RunningStage, model: LightningModule | None, given: dict[str, Any],
+        ckpt_path: files.AnyPath | None, verbose: bool, datamodule: LightningDataModule | None,
+        weights_only: bool | None,
+    ) -> list[dict[str, float]]:  # fmt: skip
+        run = self._new_run(fn, stage, self._model_or_last(model), datamodule, given)
+        name = "validation" if fn is TrainerFn.VALIDATING else "test"
+        lifecycle.check_evaluation(run, f"{name}_step")
+        run.ckpt_path = self.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
+        results: list[dict[str, float]] = []
+        with self._session(run, weights_only):
+            if self._data.limit("val" if name == "validation" else name):
+                results = evaluate(run, name)
+        if verbose and self.is_global_zero and any(results):
+            self.print(build.results_table(results, str(fn)))
+        return results
+
+    def _model_or_last(self, model: LightningModule | None) -> LightningModule:
+        if model is not None:
+            return model
+        if self._run is None:
+            raise UsageError("No model is attached to this Trainer.", fix="pass one: trainer.test(model)")
+        return self._run.module
+
+    def _evaluation_checkpoint(self, model: LightningModule | None, ckpt_path: files.AnyPath | None) -> str | None:
+        """Without a model and a path, what is scored is the best model of the last fit, where one was saved."""
+        if model is None and ckpt_path is None:
+            best = getattr(self.checkpoint_callback, "best_model_path", "")
+            if not best:
+                warn("Neither a model nor a checkpoint was given, and none was saved: the present weights are used.")
+                return None
+            ckpt_path = "best"
+        return resolve_checkpoint_path(self, ckpt_path, must_exist=True)
+
+    def _new_run(
+        self, fn: TrainerFn, stage: RunningStage, model: LightningModule, datamodule: LightningDataModule | None,
+        given: dict[str, Any],
+    ) -> Run:  # fmt: skip
+        if not isinstance(model, LightningModule):
+            raise UsageError(
+                f"`{fn}` takes a LightningModule.",
+                received=model.__name__ + ", the class" if isinstance(model, type) else type(model).__name__,
+                fix=f"{model.__name__}()" if isinstance(model, type) else "subclass fulmen.LightningModule",
+            )
+        for kind, loaders in given.items():
+            if isinstance(loaders, LightningDataModule):
+                if datamodule is not None:
+                    raise UsageError("Two datamodules were given.")
+                datamodule, given = loaders, dict.fromkeys(given)
+                break
+            if loaders is not None and datamodule is not None:
+                raise UsageError(
+                    f"Both a {kind} loader and a datamodule were given.", fix="leave one of them out"
+                )
+        owners = (model,) if datamodule is None else (datamodule, model)
+        run = Run(
+            fn=fn,
+            stage=stage,
+            trainer=self,
+            module=model,
+            datamodule=datamodule,
+            callbacks=self.callbacks,
+            loggers=self.loggers,
+            profiler=self.profiler,
+            strategy=self.strategy,
+            precision=self._precision,
+            fit_options=self._fit,
+            data_options=self._data,
+            validation_options=self._validation,
+            step_options=self._step,
+            report_options=self._report,
+            progress=self._progress,
+            logbook=Logbook(self.strategy, self.loggers),
+            sources={k: DataSource(k, given.get(k), owners) for k in ("train", "val", "test", "predict")},
+        )
+        if fn is not TrainerFn.FITTING and self._run is not None:
+            run.optimizers, run.schedulers = self._run.optimizers, self._run.schedulers
+        return run
+
+    @contextmanager
+    def _session(self, run: Run, weights_only: bool | None) -> Iterator[None]:
+        """Around every loop: what comes before it, what follows, and what happens when it fails."""
+        self._run = run
+        self._status = TrainerStatus.RUNNING
+        outcome = "failed"
+        try:
+            with run.stop.watch_keyboard(), self._torch_settings():
+                lifecycle.begin(run, weights_only=weights_only)
+                yield
+                lifecycle.end(run)
+            interrupted = bool(run.stop.interrupts)
+            self._status = TrainerStatus.INTERRUPTED if interrupted else TrainerStatus.FINISHED
+            outcome = "interrupted" if interrupted else "success"
+        except BaseException as error:
+            self._status = TrainerStatus.INTERRUPTED
+            for call in run.hooks.on_exception:
+                call(error)
+            gentle = isinstance(error, KeyboardInterrupt) and run.stop.interrupts <= 1
+            if not (gentle and run.fn is TrainerFn.FITTING):
+                raise
+            outcome = "interrupted"
+            lifecycle.end(run)
+        finally:
+            lifecycle.close(run, status=outcome)
+
+    def _result(self, run: Run) -> FitResult:
+        interrupted = self._status is TrainerStatus.INTERRUPTED
+        reason = "interrupted" if interrupted else reason_to_stop(run) or "there was nothing to train on"
+        info(f"Training ended: {reason}.")
+        saver = self.checkpoint_callback
+        return FitResult(
+            stopped_because=reason,
+            interrupted=interrupted,
+            epochs=run.progress.epoch,
+            steps=run.progress.optimizer_step,
+            best_checkpoint=getattr(saver, "best_model_path", None) or None,
+            last_checkpoint=getattr(saver, "last_model_path", None) or getattr(saver, "best_model_path", None) or None,
+            history=run.logbook.history,
+        )
+
+
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def on_cpu(accelerator: Accelerator) -> bool:
+    """Whether the processor is what trains."""
+    return accelerator.name == "cpu"
+
+
+def _refuse_in_barebones(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value:
+            raise ConfigError(
+                f"barebones=True turns off what `{name}` asks for.", received=f"{name}={value!r}", fix="leave one out"
+            )
+
+

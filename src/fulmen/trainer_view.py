@@ -1,0 +1,489 @@
+"""The properties of a Trainer that users read: each one looks into the run, or into what the next run will use."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fulmen.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from fulmen.core.callback import Callback
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.logger import Logger
+from fulmen.core.module import LightningModule
+from fulmen.core.optimizers import LRSchedulerConfig, bare
+from fulmen.engine.fit import load_train_data
+from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
+from fulmen.engine.predict import Predictions
+from fulmen.engine.progress import Progress
+from fulmen.engine.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
+from fulmen.precision import Precision
+from fulmen.runtime.device import Accelerator
+from fulmen.strategies import Strategy
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+
+class TrainerView:
+    """What a Trainer knows, by the names that user code asks for."""
+
+    accelerator: Accelerator
+    strategy: Strategy
+    callbacks: list[Callback]
+    loggers: list[Logger]
+    predict_loop: Predictions
+    accumulate_grad_batches: int
+    ckpt_path: str | None
+    _precision: Precision
+    _devices: list[torch.device]
+    _fit: FitOptions
+    _data: DataOptions
+    _validation: ValidationOptions
+    _step: StepOptions
+    _report: ReportOptions
+    _progress: Progress
+    _status: TrainerStatus
+    _run: Run | None
+    _default_root_dir: str
+
+    # ------------------------------------------------------------------------------------------------- the run
+
+    @property
+    def state(self) -> TrainerState:
+        """Status, method and stage."""
+        run = self._run
+        return TrainerState(self._status, run.fn if run else None, run.stage if run else None)
+
+    def _in_stage(self, *stages: RunningStage) -> bool:
+        return self._status is TrainerStatus.RUNNING and self._run is not None and self._run.stage in stages
+
+    @property
+    def training(self) -> bool:
+        """Whether training batches are under way."""
+        return self._in_stage(RunningStage.TRAINING)
+
+    @property
+    def validating(self) -> bool:
+        """Whether validation batches are under way."""
+        return self._in_stage(RunningStage.VALIDATING)
+
+    @property
+    def testing(self) -> bool:
+        """Whether test batches are under way."""
+        return self._in_stage(RunningStage.TESTING)
+
+    @property
+    def predicting(self) -> bool:
+        """Whether batches are being predicted."""
+        return self._in_stage(RunningStage.PREDICTING)
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether the validation batches before training are under way."""
+        return self._in_stage(RunningStage.SANITY_CHECKING)
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether validation, sanity check or test batches are under way."""
+        return self._run is not None and self._status is TrainerStatus.RUNNING and self._run.stage.evaluating
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last run was ended by Ctrl-C or an error."""
+        return self._status is TrainerStatus.INTERRUPTED
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether the process was asked to terminate."""
+        return False
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training ends after the current step, or as soon as `min_epochs` and `min_steps` allow."""
+        return self._run is not None and self._run.stop.requested
+
+    @should_stop.setter
+    def should_stop(self, stop: bool) -> None:
+        if self._run is not None:
+            self._run.stop.requested = stop
+
+    def stop(self, reason: str) -> None:
+        """Set `should_stop`; `reason` is shown, and is in the result of `fit`."""
+        if self._run is not None:
+            self._run.stop.request(reason)
+
+    # ------------------------------------------------------------------------------------------------ progress
+
+    @property
+    def current_epoch(self) -> int:
+        """Number of finished training epochs."""
+        return self._progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Number of optimizer steps, of all optimizers."""
+        return self._progress.optimizer_step
+
+    @property
+    def logger_step(self) -> int:
+        """The step that loggers are given for the batch under way."""
+        return self._run.log_step if self._run else 0
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the batch under way is the last of its loader."""
+        return self._run is not None and self._run.is_last_batch
+
+    @property
+    def accumulating(self) -> bool:
+        """Whether an accumulation window is open, in which nothing can be saved."""
+        return self._run is not None and self._run.fn is TrainerFn.FITTING and self._run.accumulating
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether a validation follows the training batch under way."""
+        return self._run is not None and self._run.validation_is_due
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Most epochs to train; -1 for no limit."""
+        return self._fit.max_epochs
+
+    @property
+    def min_epochs(self) -> int | None:
+        """Fewest epochs to train."""
+        return self._fit.min_epochs
+
+    @property
+    def max_steps(self) -> int:
+        """Most optimizer steps to take; -1 for no limit."""
+        return self._fit.max_steps
+
+    @property
+    def min_steps(self) -> int | None:
+        """Fewest optimizer steps to take."""
+        return self._fit.min_steps
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Optimizer steps that the whole training will take; infinite where nothing limits it.
+
+        Made for `configure_optimizers`, where a schedule needs its length: loads the train data if need be.
+        """
+        if self._run is None or self._run.fn is not TrainerFn.FITTING:
+            return self.max_steps if self.max_steps != -1 else math.inf
+        load_train_data(self._run)
+        length = self._run.train_loaders.lengths[0]
+        epochs = self._fit.epoch_limit
+        if math.inf in (length, epochs):
+            return self._fit.step_limit if self._fit.step_limit == math.inf else int(self._fit.step_limit)
+        steps = math.ceil(length / self.accumulate_grad_batches) * max(epochs, 1)
+        return int(min(steps, self._fit.step_limit))
+
+    # ------------------------------------------------------------------------------------------------- metrics
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """The latest value of everything that was logged, up to date at any moment, as tensors on their device."""
+        return self._run.logbook.callback_metrics() if self._run else {}
+
+    @property
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """What loggers were given last, by name."""
+        return {k: torch.tensor(v) for k, v in self._run.logbook.logged_table.items()} if self._run else {}
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """What the progress bar shows: numbers, as of the last flush."""
+        return self._run.logbook.progress_bar_table if self._run else {}
+
+    def add_metrics(self, metrics: dict[str, float]) -> None:
+        """Show numbers in `callback_metrics` that something else than `self.log` found out."""
+        if self._run is not None:
+            self._run.logbook.add_host_values(metrics)
+
+    # ------------------------------------------------------------------------------------------- model and data
+
+    @property
+    def lightning_module(self) -> LightningModule:
+        """The module of the run."""
+        return self._run.module if self._run else None  # pyright: ignore[reportReturnType]  # as it has always been
+
+    @property
+    def model(self) -> LightningModule:
+        """The module, wrapped if the strategy wraps it."""
+        return self.lightning_module
+
+    @property
+    def datamodule(self) -> LightningDataModule | None:
+        """The datamodule of the run."""
+        return self._run.datamodule if self._run else None
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers of the fit."""
+        return [bare(optimizer) for optimizer in self._run.optimizers] if self._run else []
+
+    @property
+    def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
+        """The learning-rate schedulers of the fit, and when they step."""
+        return self._run.schedulers if self._run else []
+
+    def _given(self, kind: str) -> Any:
+        loaders = self._run.loaders.get(kind) if self._run else None
+        return None if loaders is None else loaders.given
+
+    @property
+    def train_dataloader(self) -> Any:
+        """What was given to train on."""
+        return self._given("train")
+
+    @property
+    def val_dataloaders(self) -> Any:
+        """What was given to validate on."""
+        return self._given("val")
+
+    @property
+    def test_dataloaders(self) -> Any:
+        """What was given to test on."""
+        return self._given("test")
+
+    @property
+    def predict_dataloaders(self) -> Any:
+        """What was given to predict on."""
+        return self._given("predict")
+
+    def _lengths(self, kind: str) -> list[float]:
+        loaders = self._run.loaders.get(kind) if self._run else None
+        return [] if loaders is None else list(loaders.lengths)
+
+    @property
+    def num_training_batches(self) -> int | float:
+        """Training batches of an epoch; infinite where nobody knows."""
+        return next(iter(self._lengths("train")), math.inf)
+
+    @property
+    def num_val_batches(self) -> list[int | float]:
+        """Validation batches of each loader."""
+        return self._lengths("val")
+
+    @property
+    def num_sanity_val_batches(self) -> list[int | float]:
+        """Batches of each loader in the sanity check."""
+        steps = self.num_sanity_val_steps
+        return [min(steps, length) for length in self._lengths("val")]
+
+    @property
+    def num_test_batches(self) -> list[int | float]:
+        """Test batches of each loader."""
+        return self._lengths("test")
+
+    @property
+    def num_predict_batches(self) -> list[int | float]:
+        """Batches of each loader to predict."""
+        return self._lengths("predict")
+
+    @property
+    def val_check_batch(self) -> int | float:
+        """After how many training batches a validation is due; infinite for the end of an epoch of unknown length."""
+        return self._run.val_check_batch if self._run else math.inf
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether fits validate."""
+        return self._data.limit_val_batches > 0
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """How samplers are sharded over ranks."""
+        world = self.strategy.world
+        return {"num_replicas": world.size, "rank": world.rank}
+
+    # ------------------------------------------------------------------------------------------------- devices
+
+    @property
+    def precision(self) -> str:
+        """The canonical spelling, such as "bf16-mixed"."""
+        return self._precision.name
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """The object behind `precision`."""
+        return self._precision
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of 16-mixed, else None."""
+        return getattr(self._precision, "scaler", None)
+
+    @property
+    def device_ids(self) -> list[int]:
+        """Indices of the devices of this process's machine."""
+        return [device.index or 0 for device in self._devices]
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices there are on each machine."""
+        return len(self._devices)
+
+    @property
+    def num_nodes(self) -> int:
+        """How many machines there are."""
+        return self.strategy.world.nodes
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
+        return self.strategy.world.size
+
+    @property
+    def global_rank(self) -> int:
+        """This process's rank among all."""
+        return self.strategy.world.rank
+
+    @property
+    def local_rank(self) -> int:
+        """This process's rank on its machine."""
+        return self.strategy.world.local_rank
+
+    @property
+    def node_rank(self) -> int:
+        """This machine's rank."""
+        return self.strategy.world.node
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.strategy.world.is_global_zero
+
+    # --------------------------------------------------------------------------------- callbacks, loggers, folders
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """The first callback that saves checkpoints."""
+        return next(iter(self.checkpoint_callbacks), None)
+
+    @property
+    def checkpoint_callbacks(self) -> list[Any]:
+        """The callbacks that save checkpoints."""
+        return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
+
+    @property
+    def early_stopping_callback(self) -> EarlyStopping | None:
+        """The first EarlyStopping callback."""
+        return next(iter(self.early_stopping_callbacks), None)
+
+    @property
+    def early_stopping_callbacks(self) -> list[EarlyStopping]:
+        """The EarlyStopping callbacks."""
+        return [callback for callback in self.callbacks if isinstance(callback, EarlyStopping)]
+
+    @property
+    def progress_bar_callback(self) -> ProgressBar | None:
+        """The progress bar."""
+        return next((callback for callback in self.callbacks if isinstance(callback, ProgressBar)), None)
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first logger."""
+        return self.loggers[0] if self.loggers else None
+
+    @logger.setter
+    def logger(self, logger: Logger | None) -> None:
+        self.loggers = [logger] if logger else []
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder that the first logger writes to; the root folder without one."""
+        if not self.loggers:
+            return self.default_root_dir
+        return self.strategy.broadcast(self.loggers[0].log_dir or self.loggers[0].save_dir)
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where logs and checkpoints go unless they are told otherwise."""
+        return self._default_root_dir
+
+    # ----------------------------------------------------------------------------------------- arguments, as given
+
+    @property
+    def fast_dev_run(self) -> int | bool:
+        """How many batches of everything are run, to see whether the code works."""
+        return self._data.fast_dev_run
+
+    @property
+    def limit_train_batches(self) -> int | float:
+        """How many training batches count."""
+        return self._data.limit_train_batches
+
+    @property
+    def limit_val_batches(self) -> int | float:
+        """How many validation batches count."""
+        return self._data.limit_val_batches
+
+    @property
+    def limit_test_batches(self) -> int | float:
+        """How many test batches count."""
+        return self._data.limit_test_batches
+
+    @property
+    def limit_predict_batches(self) -> int | float:
+        """How many batches to predict count."""
+        return self._data.limit_predict_batches
+
+    @property
+    def overfit_batches(self) -> int | float:
+        """How many batches are trained on again and again."""
+        return self._data.overfit_batches
+
+    @property
+    def num_sanity_val_steps(self) -> int | float:
+        """Validation batches before training; infinite for all."""
+        steps = self._data.num_sanity_val_steps
+        return math.inf if steps == -1 else steps
+
+    @property
+    def reload_dataloaders_every_n_epochs(self) -> int:
+        """How often loaders are asked for anew; 0 for once."""
+        return self._data.reload_dataloaders_every_n_epochs
+
+    @property
+    def val_check_interval(self) -> int | float | timedelta:
+        """How often within an epoch a validation is due."""
+        return self._validation.val_check_interval
+
+    @property
+    def check_val_every_n_epoch(self) -> int | None:
+        """In which epochs a validation is due."""
+        return self._validation.check_val_every_n_epoch
+
+    @property
+    def gradient_clip_val(self) -> float | None:
+        """Where gradients are clipped."""
+        return self._step.gradient_clip_val
+
+    @property
+    def gradient_clip_algorithm(self) -> str | None:
+        """How gradients are clipped."""
+        return self._step.gradient_clip_algorithm
+
+    @property
+    def log_every_n_steps(self) -> int:
+        """How often step values are flushed."""
+        return self._report.log_every_n_steps
+
+    @property
+    def enable_autolog_hparams(self) -> bool:
+        """Whether hyperparameters go to the loggers by themselves."""
+        return self._report.enable_autolog_hparams
+
+    @property
+    def barebones(self) -> bool:
+        """Whether everything that costs time is off."""
+        return self._report.barebones
+
+

@@ -1,0 +1,98 @@
+"""Each example runs as a user would run it, and reaches what it promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """What a Python script prints; an error or a warning fails the test."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+def example(name: str, *options: str | Path, cwd: Path) -> str:
+    return run(ROOT / "examples" / f"{name}.py", *options, cwd=cwd)
+
+
+def number_after(label: str, output: str) -> float:
+    """The number that follows a label in what was printed."""
+    found = re.search(rf"{label}:? (\d+\.\d+)", output)
+    assert found, output
+    return float(found[1])
+
+
+def test_digits_are_read_and_checkpoints_and_logs_are_where_it_says(tmp_path: Path) -> None:
+    output = example("digits", "--max-epochs", "6", cwd=tmp_path)
+
+    assert number_after("Test accuracy", output) > 0.9
+    logs = tmp_path / "logs" / "digits" / "version_0"
+    assert f"Logs: {logs.relative_to(tmp_path)}" in output
+    assert re.search(r"Best checkpoint: \S*/version_0/checkpoints/epoch=\d-val_accuracy=0\.\d{4}\.ckpt", output)
+    assert (logs / "checkpoints" / "last.ckpt").is_file()
+    assert "val_accuracy" in (logs / "metrics.csv").read_text()
+    assert list(logs.glob("events.out.tfevents.*"))
+
+
+def test_digits_from_a_finished_checkpoint_reads_as_well_as_before(tmp_path: Path) -> None:
+    options = ("--max-epochs", "2", "--seed", "1")
+    before = example("digits", *options, cwd=tmp_path)
+    last = tmp_path / "logs" / "digits" / "version_0" / "checkpoints" / "last.ckpt"
+    after = example("digits", *options, "--ckpt-path", last, cwd=tmp_path)
+
+    assert number_after("Test accuracy", after) == number_after("Test accuracy", before)
+
+
+def test_digits_dev_run_leaves_nothing(tmp_path: Path) -> None:
+    example("digits", "--fast-dev-run", cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_autoencoder_draws_better_than_the_mean(tmp_path: Path) -> None:
+    output = example("autoencoder", "--max-epochs", "15", cwd=tmp_path)
+    baseline = re.search(r"\((\d\.\d+) for the mean of all images\)", output)
+    assert baseline
+    assert number_after("Squared error of a pixel", output) < 0.5 * float(baseline[1])
+
+
+def test_gan_draws_what_looks_more_like_digits_than_noise(tmp_path: Path) -> None:
+    output = example("gan", "--max-epochs", "15", cwd=tmp_path)
+    noise = re.search(r"and (\d\.\d+) for noise", output)
+    assert noise
+    assert number_after("Distance to the nearest real digit", output) < 0.7 * float(noise[1])
+
+
+def test_char_gpt_learns_and_writes(tmp_path: Path) -> None:
+    sizes = ("--max-steps", "60", "--batch-size", "8", "--width", "64", "--layers", "2", "--context", "32")
+    output = example("char_gpt", *sizes, cwd=tmp_path)
+    assert "def " in output
+    assert number_after("which is", output) < 5.5  # bits a character; 7 know nothing of the text
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
+def test_every_example_explains_itself(name: str, tmp_path: Path) -> None:
+    assert f"./run {name}" in example(name, "--help", cwd=tmp_path)
+
+
+def test_readme_example(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    script = tmp_path / "example.py"
+    script.write_text(blocks[0])
+    assert number_after("Accuracy", run(script, cwd=tmp_path)) > 0.9
