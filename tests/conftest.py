@@ -22,7 +22,8 @@ Look = Callable[[], "set[Hashable]"]
 
 
 def environment_variables() -> set[Hashable]:
-    free_to_change = ("PYTEST_CURRENT_TEST", *SET_BY_SEEDING)
+    # torch sets the cache folder of its compiler when a process steps an optimizer for the first time.
+    free_to_change = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", *SET_BY_SEEDING)
     return {item for item in os.environ.items() if item[0] not in free_to_change}
 
 

@@ -50,7 +50,10 @@ def _look_up(table: Iterable[str], what: str, name: object) -> str:
     known = list(table)
     if name not in known:
         raise ConfigError(
-            f"Unknown {what}.", received=repr(name), expected=", ".join(known), fix=did_you_mean(str(name), known)
+            f"Unknown {what}.",
+            received=repr(name),
+            expected=", ".join(known),
+            fix=did_you_mean(str(name), known),
         )
     return str(name)
 
@@ -66,7 +69,11 @@ def make_precision(wanted: Any, device: torch.device) -> Precision:
 
 
 def make_strategy(
-    wanted: Any, accelerator: Accelerator, devices: list[torch.device], num_nodes: int, io: CheckpointIO | None
+    wanted: Any,
+    accelerator: Accelerator,
+    devices: list[torch.device],
+    num_nodes: int,
+    io: CheckpointIO | None,
 ) -> Strategy:
     """The strategy of this name, for these devices."""
     if isinstance(wanted, Strategy):
@@ -77,7 +84,9 @@ def make_strategy(
             received=f"devices={len(devices)} ({accelerator.name}), num_nodes={num_nodes}",
             expected="devices=1, num_nodes=1",
         )
-    return STRATEGIES[_look_up(STRATEGIES, "strategy, or one that this version does not have", wanted)](devices[0], io)
+    return STRATEGIES[_look_up(STRATEGIES, "strategy, or one that this version does not have", wanted)](
+        devices[0], io
+    )
 
 
 def make_loggers(wanted: Any, root: str, *, fast_dev_run: bool) -> list[Logger]:
@@ -88,7 +97,9 @@ def make_loggers(wanted: Any, root: str, *, fast_dev_run: bool) -> list[Logger]:
         kind = TensorBoardLogger if extras.available("tensorboard") else CSVLogger
         loggers: list[Logger] = [] if fast_dev_run else [kind(root)]
     else:
-        loggers = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, Logger) else [wanted]
+        loggers = (
+            list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, Logger) else [wanted]
+        )
     for logger in loggers:
         if not isinstance(logger, Logger):
             raise ConfigError(
@@ -109,12 +120,15 @@ def make_profiler(wanted: Any) -> Profiler | None:
 def make_callbacks(
     wanted: Any,
     *,
-    checkpointing: bool,
+    checkpointing: bool | None,
     progress_bar: bool,
     model_summary: bool,
     max_time: timedelta | None,
 ) -> list[Callback]:
-    """The callbacks that were given, and the default ones that are wanted and not among them."""
+    """The callbacks that were given, and the default ones that are wanted and not among them.
+
+    `checkpointing` is None where nobody wants the default one, but one that was given may stay.
+    """
     callbacks = [wanted] if isinstance(wanted, Callback) else list(wanted or [])
     for callback in callbacks:
         if not isinstance(callback, Callback):
@@ -126,9 +140,12 @@ def make_callbacks(
         ("enable_checkpointing", checkpointing, Checkpoint, ModelCheckpoint),
     ):
         given = [callback for callback in callbacks if isinstance(callback, kind)]
-        if given and not switch and argument != "enable_model_summary":
+        if len(given) > 1 and kind is ProgressBar:
+            raise ConfigError("`callbacks` holds two progress bars.", received=", ".join(type(c).__name__ for c in given))
+        if given and switch is False and argument != "enable_model_summary":
             raise ConfigError(
-                f"{argument}=False, but `callbacks` holds a {type(given[0]).__name__}.", fix="leave one of them out"
+                f"{argument}=False, but `callbacks` holds a {type(given[0]).__name__}.",
+                fix="leave one of them out",
             )
         if switch and not given:
             callbacks.append(default())
@@ -170,7 +187,9 @@ def _literal(text: str) -> Any:
 
 def results_table(results: list[dict[str, float]], title: str) -> str:
     """The metrics of an evaluation as text: a row per metric, a column per loader."""
-    names = list(dict.fromkeys(name.partition("/dataloader_idx_")[0] for metrics in results for name in metrics))
+    names = list(
+        dict.fromkeys(name.partition("/dataloader_idx_")[0] for metrics in results for name in metrics)
+    )
     heads = [title] + ([f"loader {index}" for index in range(len(results))] if len(results) > 1 else [""])
     rows = [heads]
     for name in names:
@@ -180,6 +199,8 @@ def results_table(results: list[dict[str, float]], title: str) -> str:
             cells.append("" if value is None else f"{value:.6g}")
         rows.append(cells)
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     rule = "-" * max(map(len, lines))
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-def resolve_checkpoint_path(trainer: Trainer, ckpt_path: files.AnyPath | None, *, must_exist: bool) -> str | None:
+def resolve_checkpoint_path(
+    trainer: Trainer, ckpt_path: files.AnyPath | None, *, must_exist: bool
+) -> str | None:
     """The path of a checkpoint: as given, or the newest for "last", or the best that was saved for "best"."""
     if ckpt_path is None:
         return None
@@ -56,5 +58,3 @@ def _newest(trainer: Trainer) -> str | None:
                     path = files.join(folder, name)
                     found.append((files.modified_s(path), path))
     return max(found)[1] if found else None
-
-

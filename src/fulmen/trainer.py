@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-
 from fulmen import build
 from fulmen.base import files
 from fulmen.base.report import info, warn
@@ -29,7 +28,13 @@ from fulmen.engine.evaluate import evaluate
 from fulmen.engine.fit import fit, reason_to_stop
 from fulmen.engine.logbook import Logbook
 from fulmen.engine.options import (
-    DataOptions, FitOptions, Limit, ReportOptions, StepOptions, ValidationOptions, parse_duration,
+    DataOptions,
+    FitOptions,
+    Limit,
+    ReportOptions,
+    StepOptions,
+    ValidationOptions,
+    parse_duration,
 )  # fmt: skip
 from fulmen.engine.predict import Predictions, predict
 from fulmen.engine.progress import Progress
@@ -39,7 +44,7 @@ from fulmen.engine.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you_mean
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
-from fulmen.strategies import CheckpointIO, Strategy
+from fulmen.strategies import Strategy
 from fulmen.trainer_view import TrainerView
 
 
@@ -122,7 +127,9 @@ class Trainer(TrainerView):
         if isinstance(val_check_interval, (str, dict)):
             val_check_interval = parse_duration(val_check_interval, "val_check_interval")
         self._default_root_dir = files.absolute(os.getcwd() if default_root_dir is None else default_root_dir)
-        self._fit = FitOptions(max_epochs, min_epochs, max_steps, min_steps, parse_duration(max_time, "max_time"))
+        self._fit = FitOptions(
+            max_epochs, min_epochs, max_steps, min_steps, parse_duration(max_time, "max_time")
+        )
         self._data = DataOptions(
             limit_train_batches=_default(limit_train_batches, 1.0),
             limit_val_batches=_default(limit_val_batches, 1.0),
@@ -137,7 +144,11 @@ class Trainer(TrainerView):
         self._validation = ValidationOptions(_default(val_check_interval, 1.0), check_val_every_n_epoch)
         self._step = StepOptions(accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm)
         self._report = ReportOptions(
-            _default(log_every_n_steps, 50 if on else 0), enable_autolog_hparams, detect_anomaly, inference_mode, barebones
+            _default(log_every_n_steps, 50 if on else 0),
+            enable_autolog_hparams,
+            detect_anomaly,
+            inference_mode,
+            barebones,
         )
         self._torch_settings = functools.partial(torch_settings, deterministic, benchmark, detect_anomaly)
         self._limit_for_debugging()
@@ -146,22 +157,26 @@ class Trainer(TrainerView):
         if plugin_precision is not None and precision is not None:
             raise ConfigError("The precision is given twice, as `precision` and in `plugins`.")
         self.accelerator = find_accelerator(accelerator)
-        self._devices = find_devices(self.accelerator, 1 if devices == "auto" and on_cpu(self.accelerator) else devices)
-        self.strategy = build.make_strategy(strategy, self.accelerator, self._devices, num_nodes, checkpoint_io)
+        self._devices = find_devices(
+            self.accelerator, 1 if devices == "auto" and on_cpu(self.accelerator) else devices
+        )
+        self.strategy = build.make_strategy(
+            strategy, self.accelerator, self._devices, num_nodes, checkpoint_io
+        )
         self._precision = plugin_precision or build.make_precision(precision, self.strategy.root_device)
         wanted_logger = False if barebones else logger
-        self.loggers = build.make_loggers(wanted_logger, self._default_root_dir, fast_dev_run=bool(fast_dev_run))
+        self.loggers = build.make_loggers(
+            wanted_logger, self._default_root_dir, fast_dev_run=bool(fast_dev_run)
+        )
         self.profiler = build.make_profiler(profiler)
         self.callbacks = build.make_callbacks(
             callbacks,
-            checkpointing=on and not fast_dev_run if enable_checkpointing is None else enable_checkpointing,
+            checkpointing=enable_checkpointing if enable_checkpointing is not None else (on and not fast_dev_run) or None,
             progress_bar=_default(enable_progress_bar, on),
             model_summary=_default(enable_model_summary, on),
             max_time=self._fit.max_time,
         )
-        self.accumulate_grad_batches = accumulate_grad_batches
         self.predict_loop = Predictions()
-        self.ckpt_path = None
         self._progress = Progress()
         self._status = TrainerStatus.INITIALIZING
         self._run = None
@@ -199,7 +214,7 @@ class Trainer(TrainerView):
         given = {"train": train_dataloaders, "val": val_dataloaders}
         run = self._new_run(TrainerFn.FITTING, RunningStage.SANITY_CHECKING, model, datamodule, given)
         lifecycle.check_fit(run)
-        run.ckpt_path = self.ckpt_path = resolve_checkpoint_path(self, ckpt_path, must_exist=False)
+        run.ckpt_path = resolve_checkpoint_path(self, ckpt_path, must_exist=False)
         with self._session(run, weights_only):
             fit(run)
         return self._result(run)
@@ -249,7 +264,7 @@ class Trainer(TrainerView):
             {"predict": dataloaders},
         )  # fmt: skip
         lifecycle.check_evaluation(run, "predict_step")
-        run.ckpt_path = self.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
+        run.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
         self.predict_loop = Predictions(keep=return_predictions is not False)
         with self._session(run, weights_only):
             if self._data.limit_predict_batches:
@@ -265,10 +280,14 @@ class Trainer(TrainerView):
         """Write everything that `fit(ckpt_path=filepath)` needs; with `weights_only`, what inference needs."""
         if self._run is None:
             raise UsageError(
-                "There is nothing to save yet: no model is attached to this Trainer.", fix="call it during or after a run"
+                "There is nothing to save yet: no model is attached to this Trainer.",
+                fix="call it during or after a run",
             )
         checkpoints.save(
-            self._run, files.absolute(filepath), weights_only=bool(weights_only), storage_options=storage_options
+            self._run,
+            files.absolute(filepath),
+            weights_only=bool(weights_only),
+            storage_options=storage_options,
         )
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -300,7 +319,7 @@ class Trainer(TrainerView):
         run = self._new_run(fn, stage, self._model_or_last(model), datamodule, given)
         name = "validation" if fn is TrainerFn.VALIDATING else "test"
         lifecycle.check_evaluation(run, f"{name}_step")
-        run.ckpt_path = self.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
+        run.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
         results: list[dict[str, float]] = []
         with self._session(run, weights_only):
             if self._data.limit("val" if name == "validation" else name):
@@ -316,12 +335,16 @@ class Trainer(TrainerView):
             raise UsageError("No model is attached to this Trainer.", fix="pass one: trainer.test(model)")
         return self._run.module
 
-    def _evaluation_checkpoint(self, model: LightningModule | None, ckpt_path: files.AnyPath | None) -> str | None:
+    def _evaluation_checkpoint(
+        self, model: LightningModule | None, ckpt_path: files.AnyPath | None
+    ) -> str | None:
         """Without a model and a path, what is scored is the best model of the last fit, where one was saved."""
         if model is None and ckpt_path is None:
             best = getattr(self.checkpoint_callback, "best_model_path", "")
             if not best:
-                warn("Neither a model nor a checkpoint was given, and none was saved: the present weights are used.")
+                warn(
+                    "Neither a model nor a checkpoint was given, and none was saved: the present weights are used."
+                )
                 return None
             ckpt_path = "best"
         return resolve_checkpoint_path(self, ckpt_path, must_exist=True)
@@ -408,7 +431,9 @@ class Trainer(TrainerView):
             epochs=run.progress.epoch,
             steps=run.progress.optimizer_step,
             best_checkpoint=getattr(saver, "best_model_path", None) or None,
-            last_checkpoint=getattr(saver, "last_model_path", None) or getattr(saver, "best_model_path", None) or None,
+            last_checkpoint=getattr(saver, "last_model_path", None)
+            or getattr(saver, "best_model_path", None)
+            or None,
             history=run.logbook.history,
         )
 
@@ -426,7 +451,7 @@ def _refuse_in_barebones(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value:
             raise ConfigError(
-                f"barebones=True turns off what `{name}` asks for.", received=f"{name}={value!r}", fix="leave one out"
+                f"barebones=True turns off what `{name}` asks for.",
+                received=f"{name}={value!r}",
+                fix="leave one out",
             )
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOp
 from fulmen.engine.predict import Predictions
 from fulmen.engine.progress import Progress
 from fulmen.engine.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
+from fulmen.engine.validation import wants_validation
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator
 from fulmen.strategies import Strategy
@@ -36,8 +38,6 @@ class TrainerView:
     callbacks: list[Callback]
     loggers: list[Logger]
     predict_loop: Predictions
-    accumulate_grad_batches: int
-    ckpt_path: str | None
     _precision: Precision
     _devices: list[torch.device]
     _fit: FitOptions
@@ -184,6 +184,16 @@ class TrainerView:
         steps = math.ceil(length / self.accumulate_grad_batches) * max(epochs, 1)
         return int(min(steps, self._fit.step_limit))
 
+    @property
+    def ckpt_path(self) -> str | None:
+        """What the run was, or is about to be, taken up from; a callback may set it in `setup`."""
+        return self._run.ckpt_path if self._run else None
+
+    @ckpt_path.setter
+    def ckpt_path(self, path: str | None) -> None:
+        if self._run is not None:
+            self._run.ckpt_path = path
+
     # ------------------------------------------------------------------------------------------------- metrics
 
     @property
@@ -294,7 +304,9 @@ class TrainerView:
 
     @property
     def enable_validation(self) -> bool:
-        """Whether fits validate."""
+        """Whether fits validate: there is a way to, something to do it on, and no limit of 0."""
+        if self._run is not None and self._run.fn is TrainerFn.FITTING:
+            return wants_validation(self._run)
         return self._data.limit_val_batches > 0
 
     @property
@@ -462,6 +474,17 @@ class TrainerView:
         return self._validation.check_val_every_n_epoch
 
     @property
+    def accumulate_grad_batches(self) -> int:
+        """Over how many batches gradients are averaged before an update."""
+        return self._step.accumulate_grad_batches
+
+    @accumulate_grad_batches.setter
+    def accumulate_grad_batches(self, batches: int) -> None:
+        self._step = replace(self._step, accumulate_grad_batches=batches)
+        if self._run is not None:
+            self._run.step_options = self._step
+
+    @property
     def gradient_clip_val(self) -> float | None:
         """Where gradients are clipped."""
         return self._step.gradient_clip_val
@@ -485,5 +508,3 @@ class TrainerView:
     def barebones(self) -> bool:
         """Whether everything that costs time is off."""
         return self._report.barebones
-
-

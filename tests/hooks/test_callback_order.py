@@ -14,6 +14,7 @@ from fulmen.callbacks import EarlyStopping, ModelCheckpoint
 from .blocks import (
     BACKWARD,
     BATCH,
+    BATCH_END,
     BATCH_START,
     EVALUATED_BATCH,
     FIT_START,
@@ -135,37 +136,55 @@ def test_checkpoint_follows_rare_validations(tmp_path: Path) -> None:
     )
 
 
+UNVALIDATED_START = flat(FIT_START, "D.train_dataloader", "CM.on_train_start", "CM.on_train_epoch_start")
+BATCH_END_SAVED = insert_after("C.on_train_batch_end", SAVE, BATCH_END)
+
+
 def test_checkpoint_every_n_train_steps_saves_in_on_train_batch_end(tmp_path: Path) -> None:
     """Before the module's hook, after the scheduler."""
+    calls: list[str] = []
+    fit(tmp_path, calls, ModelCheckpoint(every_n_train_steps=1), limit_val_batches=0)
+    assert calls == flat(
+        UNVALIDATED_START,
+        *(STEP, BATCH_END_SAVED),
+        *(STEP, "M.lr_scheduler_step", BATCH_END_SAVED),
+        *("CM.on_train_epoch_end", TRAIN_END),
+    )
+
+
+def test_checkpoint_every_n_train_steps_waits_for_a_validation_that_is_due(tmp_path: Path) -> None:
+    """So it knows what the validation logs, and nothing is left to do after the batch that it stands for."""
     calls: list[str] = []
     fit(tmp_path, calls, ModelCheckpoint(every_n_train_steps=1))
     assert calls == flat(
         *(TRAIN_START, "CM.on_train_epoch_start"),
-        *(STEP, "C.on_train_batch_end", SAVE, "M.on_train_batch_end"),
-        *(STEP, "M.lr_scheduler_step", "C.on_train_batch_end", SAVE, "M.on_train_batch_end"),
-        *(VALIDATION, "CM.on_train_epoch_end", TRAIN_END),
+        *(STEP, BATCH_END_SAVED),
+        *(LAST_BATCH, insert_after("C.on_validation_end", SAVE, VALIDATION)),
+        *("CM.on_train_epoch_end", TRAIN_END),
     )
 
 
 def test_checkpoint_every_n_train_steps_waits_for_the_end_of_the_accumulation_window(tmp_path: Path) -> None:
     calls: list[str] = []
-    fit(tmp_path, calls, ModelCheckpoint(every_n_train_steps=1), accumulate_grad_batches=2)
+    every_step = ModelCheckpoint(every_n_train_steps=1)
+    fit(tmp_path, calls, every_step, limit_val_batches=0, accumulate_grad_batches=2)
     assert calls == flat(
-        *(TRAIN_START, "CM.on_train_epoch_start"),
-        *(BATCH_START, "M.training_step", ZERO_GRAD, BACKWARD, "CM.on_train_batch_end"),
+        UNVALIDATED_START,
+        *(BATCH_START, "M.training_step", ZERO_GRAD, BACKWARD, BATCH_END),
         *(BATCH_START, "M.optimizer_step", "M.training_step", BACKWARD, UPDATE),
-        *("M.lr_scheduler_step", "C.on_train_batch_end", SAVE, "M.on_train_batch_end"),
-        *(VALIDATION, "CM.on_train_epoch_end", TRAIN_END),
+        *("M.lr_scheduler_step", BATCH_END_SAVED),
+        *("CM.on_train_epoch_end", TRAIN_END),
     )
 
 
 def test_checkpoint_by_time_saves_in_on_train_batch_end(tmp_path: Path) -> None:
     calls: list[str] = []
-    fit(tmp_path, calls, ModelCheckpoint(train_time_interval=timedelta(seconds=0)), train=1)
+    always = ModelCheckpoint(train_time_interval=timedelta(seconds=0))
+    fit(tmp_path, calls, always, train=1, limit_val_batches=0)
     assert calls == flat(
-        *(TRAIN_START, "CM.on_train_epoch_start"),
-        *(STEP, "M.lr_scheduler_step", "C.on_train_batch_end", SAVE, "M.on_train_batch_end"),
-        *(VALIDATION, "CM.on_train_epoch_end", TRAIN_END),
+        UNVALIDATED_START,
+        *(STEP, "M.lr_scheduler_step", BATCH_END_SAVED),
+        *("CM.on_train_epoch_end", TRAIN_END),
     )
 
 

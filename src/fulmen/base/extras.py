@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 
 from fulmen.errors import MissingExtra
 
 
-@lru_cache(maxsize=None)
+@cache
 def available(package: str) -> bool:
     """Whether `package` can be imported; finding out does not import it."""
     try:

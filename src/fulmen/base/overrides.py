@@ -31,4 +31,6 @@ def positional_capacity(call: Callable) -> float:
     kinds = [p.kind for p in inspect.signature(call).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return float("inf")
-    return sum(k in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in kinds)
+    return sum(
+        k in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in kinds
+    )

@@ -14,17 +14,29 @@ class FulmenWarning(UserWarning):
     """Something that works, but probably not as the user thinks."""
 
 
+def _print_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 class _ConsoleHandler(logging.Handler):
     """Prints messages to stderr, unless the application has set up logging itself."""
 
+    print_line: Callable[[str], Any] = staticmethod(_print_to_stderr)
+
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
-            print(self.format(record), file=sys.stderr)
+            self.print_line(self.format(record))
 
 
 log = logging.getLogger("fulmen")
 log.setLevel(logging.INFO)
-log.addHandler(_ConsoleHandler())
+_console = _ConsoleHandler()
+log.addHandler(_console)
+
+
+def print_messages_with(print_line: Callable[[str], Any] | None) -> None:
+    """Hand messages to `print_line` while something is on the screen that they would tear; None ends it."""
+    _console.print_line = print_line or _print_to_stderr
 
 
 def rank_zero_only(call: Callable) -> Callable:

@@ -35,7 +35,9 @@ def map_leaves(tree: Any, wanted: type | tuple[type, ...], fn: Callable[[Any], A
         for key, value in tree.items():
             mapped[key] = map_leaves(value, wanted, fn)
         return mapped
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named tuple has no type of its own to test for
+    if isinstance(tree, tuple) and hasattr(
+        tree, "_fields"
+    ):  # a named tuple has no type of its own to test for
         return kind(*(map_leaves(v, wanted, fn) for v in tree))
     if isinstance(tree, (list, tuple)):
         return kind(map_leaves(v, wanted, fn) for v in tree)

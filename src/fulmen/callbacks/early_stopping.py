@@ -149,20 +149,20 @@ class EarlyStopping(Callback):
         name, best = f"{self.monitor} = {score:.5g}", f"{self.best_score:.5g}"
         goal, limit = self.stopping_threshold, self.divergence_threshold
         if self.check_finite and not score.isfinite():
-            return reason.NON_FINITE_METRIC, f"{name} is not finite; the best value was {best}."
+            return reason.NON_FINITE_METRIC, f"{name} is not finite; the best value was {best}"
         if goal is not None and is_better(score, goal, self.mode):
-            return reason.STOPPING_THRESHOLD, f"{name} is better than the stopping threshold {goal}."
+            return reason.STOPPING_THRESHOLD, f"{name} is better than the stopping threshold {goal}"
         if limit is not None and is_better(limit, score, self.mode):
-            return reason.DIVERGENCE_THRESHOLD, f"{name} is worse than the divergence threshold {limit}."
+            return reason.DIVERGENCE_THRESHOLD, f"{name} is worse than the divergence threshold {limit}"
         margin = self.min_delta if self.mode == "min" else -self.min_delta
         if is_better(score + margin, self.best_score, self.mode):
             self.best_score, self.wait_count = score, 0
-            return reason.NOT_STOPPED, f"{name} is the best value so far."
+            return reason.NOT_STOPPED, f"{name} is the best value so far"
         self.wait_count += 1
         if self.wait_count < self.patience:
             return reason.NOT_STOPPED, ""
         checks = "check" if self.wait_count == 1 else f"{self.wait_count} checks"
-        return reason.PATIENCE_EXHAUSTED, f"{self.monitor} did not improve on {best} in the last {checks}."
+        return reason.PATIENCE_EXHAUSTED, f"{self.monitor} did not improve on {best} in the last {checks}"
 
     def _tell(self, trainer: Trainer, message: str) -> None:
         if self.log_rank_zero_only or trainer.world_size == 1:

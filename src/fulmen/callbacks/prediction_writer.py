@@ -74,6 +74,10 @@ class BasePredictionWriter(Callback):
         """Write what `predict_step` returned for all batches; one list per loader where there are several."""
         raise _not_overridden(self, "write_on_epoch_end")
 
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.interval.on_epoch:
+            trainer.predict_loop.keep = True  # also where `predict` itself is to return nothing
+
     def on_predict_batch_end(
         self,
         trainer: Trainer,
@@ -90,7 +94,8 @@ class BasePredictionWriter(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.interval.on_epoch:
             loop = trainer.predict_loop
-            self.write_on_epoch_end(trainer, pl_module, loop.predictions, loop.epoch_batch_indices)
+            predictions = loop.predictions[0] if len(loop.predictions) == 1 else loop.predictions
+            self.write_on_epoch_end(trainer, pl_module, predictions, loop.epoch_batch_indices)
 
 
 def _not_overridden(writer: BasePredictionWriter, method: str) -> NotImplementedError:

@@ -9,6 +9,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from fulmen.base.report import info
 from fulmen.callbacks.clock import has_passed
 from fulmen.core.callback import Callback
 from fulmen.errors import ConfigError, did_you_mean
@@ -104,7 +105,10 @@ class Timer(Callback):
         if self._duration_s is None or trainer.should_stop:
             return
         if has_passed(trainer, self._deadline_s, at_once=at_once):
-            trainer.stop(f"The time limit of {timedelta(seconds=self._duration_s)} is reached.")
+            reason = f"the time limit of {timedelta(seconds=self._duration_s)} is reached"
+            if self._verbose:
+                info(f"Training ends soon: {reason}.")
+            trainer.stop(reason)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start("train")

@@ -33,7 +33,9 @@ class AttributeDict(dict[str, Any]):
         del self[name]
 
     def __repr__(self) -> str:
-        return "\n".join(f'"{name}":{" " * (1 + self._width() - len(name))}{value}' for name, value in self.items())
+        return "\n".join(
+            f'"{name}":{" " * (1 + self._width() - len(name))}{value}' for name, value in self.items()
+        )
 
     def _width(self) -> int:
         return max(map(len, self), default=0)
@@ -49,7 +51,11 @@ class HyperparametersMixin:
     _log_hyperparams: bool = False
 
     def save_hyperparameters(
-        self, *args: Any, ignore: str | Iterable[str] | None = None, frame: FrameType | None = None, logger: bool = True
+        self,
+        *args: Any,
+        ignore: str | Iterable[str] | None = None,
+        frame: FrameType | None = None,
+        logger: bool = True,
     ) -> None:
         """Keep the arguments of `__init__` in `hparams`, in checkpoints and, with `logger`, in the loggers.
 
@@ -161,7 +167,10 @@ def _code(kind: type) -> Any:
 
 
 def arguments_from(
-    cls: type, checkpoint: MutableMapping[str, Any], owner: type[HyperparametersMixin], overrides: dict[str, Any]
+    cls: type,
+    checkpoint: MutableMapping[str, Any],
+    owner: type[HyperparametersMixin],
+    overrides: dict[str, Any],
 ) -> dict[str, Any]:
     """What to call `cls` with to make it again as the checkpoint says; `overrides` win."""
     hparams = dict(checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_KEY) or {}) | overrides

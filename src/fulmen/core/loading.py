@@ -42,7 +42,9 @@ def read_checkpoint(path: files.AnyPath, *, map_location: Any, weights_only: boo
     """A checkpoint as a dict; raises `CheckpointError` where the file holds something else."""
     content = load_tensors(path, map_location=map_location, weights_only=weights_only is not False)
     if not isinstance(content, dict):
-        raise CheckpointError("The file is not a checkpoint.", received=f"{path} holds a {type(content).__name__}")
+        raise CheckpointError(
+            "The file is not a checkpoint.", received=f"{path} holds a {type(content).__name__}"
+        )
     return content
 
 
@@ -87,7 +89,9 @@ def read_hparams(path: files.AnyPath) -> dict[str, Any]:
             except json.JSONDecodeError:
                 yaml: Any = extras.require("yaml", extra="yaml")
                 return yaml.safe_load(text) or {}
-    raise ConfigError("The hyperparameter file is of an unknown kind.", received=path, expected=".yaml, .yml or .csv")
+    raise ConfigError(
+        "The hyperparameter file is of an unknown kind.", received=path, expected=".yaml, .yml or .csv"
+    )
 
 
 def _value(text: str) -> Any:

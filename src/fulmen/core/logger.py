@@ -63,8 +63,12 @@ class Logger(ABC):
     def save(self) -> None:
         """Write out what is still held back; called before each checkpoint, and at the end of a run."""
 
-    def rewind(self, step: int) -> None:
-        """A run resumes: the values of this step and of later ones will be written again."""
+    def position(self) -> dict[str, Any]:
+        """Where its records end, for `rewind` to come back to; a checkpoint holds it."""
+        return {}
+
+    def rewind(self, position: dict[str, Any]) -> None:
+        """Forget what was written after `position`: the run resumes there and will write it again."""
 
     def finalize(self, status: str) -> None:
         """The run has ended: `"success"`, `"interrupted"` or `"failed"`."""

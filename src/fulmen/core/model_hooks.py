@@ -81,7 +81,9 @@ class ModelHooks(nn.Module):
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """A validation batch is on the device."""
 
-    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """A validation batch is done; `outputs` is what `validation_step` returned."""
 
     def on_validation_model_zero_grad(self) -> None:

@@ -16,7 +16,7 @@ from fulmen.core.data_hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
 from fulmen.core.loading import classmethod_only, make_again, read_checkpoint
 from fulmen.core.model_hooks import ModelHooks
-from fulmen.core.optimizers import LightningOptimizer, bare
+from fulmen.core.optimizers import bare
 from fulmen.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         """`log` each entry; a collection of metrics is computed, and reset, as one."""
         if isinstance(dictionary, nn.Module):
             if self._logbook is not None:
-                self._logbook.add_collection(dictionary, prog_bar, logger, on_step, on_epoch, add_dataloader_idx)
+                self._logbook.add_collection(
+                    dictionary, prog_bar, logger, on_step, on_epoch, add_dataloader_idx
+                )
             return
         for name, value in dictionary.items():
             self.log(

@@ -131,7 +131,9 @@ def _split(returned: Any) -> tuple[list[Optimizer], _Found]:
             return list(returned), []
         if all(isinstance(item, Mapping) for item in returned):
             parts = [_split_dict(item) for item in returned]
-            return [o for optimizers, _ in parts for o in optimizers], [s for _, found in parts for s in found]
+            return [o for optimizers, _ in parts for o in optimizers], [
+                s for _, found in parts for s in found
+            ]
         if len(returned) == 2 and isinstance(returned[0], (list, tuple)):
             optimizers, schedulers = returned
             if not isinstance(schedulers, (list, tuple)):
@@ -177,7 +179,9 @@ def _check_keys(entry: Mapping[str, Any], known: Sequence[str], what: str) -> No
             continue
         near = did_you_mean(str(key), known)
         if near is not None:
-            raise ConfigError(f"{what} has an unknown key.", received=repr(key), expected=", ".join(known), fix=near)
+            raise ConfigError(
+                f"{what} has an unknown key.", received=repr(key), expected=", ".join(known), fix=near
+            )
         warn_once(f"{what} has a key that nothing reads: {key!r}.")
 
 
@@ -188,10 +192,15 @@ def _scheduler_config(entry: Any, monitor: str | None, automatic: bool) -> LRSch
         known = [field.name for field in fields(LRSchedulerConfig)]
         _check_keys(entry, known, "The learning-rate scheduler's dict")
         if entry.get("scheduler") is None:
-            raise ConfigError("The learning-rate scheduler's dict has no 'scheduler'.", received=sorted(entry))
+            raise ConfigError(
+                "The learning-rate scheduler's dict has no 'scheduler'.", received=sorted(entry)
+            )
         config = LRSchedulerConfig(**{key: value for key, value in entry.items() if key in known})
         config.monitor = config.monitor or monitor
-        if not automatic and {"interval", "frequency", "reduce_on_plateau", "monitor", "strict"} & entry.keys():
+        if (
+            not automatic
+            and {"interval", "frequency", "reduce_on_plateau", "monitor", "strict"} & entry.keys()
+        ):
             warn("With manual optimization the learning-rate schedulers step where you step them; "
                  "'interval', 'frequency' and 'monitor' have no effect.")  # fmt: skip
     if isinstance(config.scheduler, ReduceLROnPlateau):
@@ -199,7 +208,9 @@ def _scheduler_config(entry: Any, monitor: str | None, automatic: bool) -> LRSch
     return config
 
 
-def _check(config: LRSchedulerConfig, optimizers: list[Optimizer], *, automatic: bool, custom_step: bool) -> None:
+def _check(
+    config: LRSchedulerConfig, optimizers: list[Optimizer], *, automatic: bool, custom_step: bool
+) -> None:
     scheduler = config.scheduler
     if not isinstance(scheduler, (LRScheduler, ReduceLROnPlateau)) and not custom_step:
         raise ConfigError(
@@ -217,7 +228,8 @@ def _check(config: LRSchedulerConfig, optimizers: list[Optimizer], *, automatic:
         )
     if isinstance(config.frequency, bool) or not isinstance(config.frequency, int) or config.frequency < 1:
         raise ConfigError(
-            "A learning-rate scheduler's 'frequency' is not a positive whole number.", received=repr(config.frequency)
+            "A learning-rate scheduler's 'frequency' is not a positive whole number.",
+            received=repr(config.frequency),
         )
     if automatic and config.reduce_on_plateau and config.monitor is None:
         raise ConfigError(

@@ -41,7 +41,10 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
         checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in run.schedulers]
         if state := run.precision.state_dict():
             checkpoint[type(run.precision).__qualname__] = state
-        checkpoint[OWN_KEY] = {"progress": run.progress.state_dict()}
+        checkpoint[OWN_KEY] = {
+            "progress": run.progress.state_dict(),
+            "loggers": [logger.position() for logger in run.loggers],
+        }
     checkpoint.update(run.module.hparams_for_checkpoint())
     if run.datamodule is not None:
         checkpoint.update(run.datamodule.hparams_for_checkpoint())
@@ -106,13 +109,17 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
     ):
         if len(own) != len(saved):
             raise CheckpointError(
-                f"{path} was saved with other {kind}.", received=f"{len(saved)} in the file", expected=str(len(own))
+                f"{path} was saved with other {kind}.",
+                received=f"{len(saved)} in the file",
+                expected=str(len(own)),
             )
     for optimizer, state in zip(run.optimizers, checkpoint["optimizer_states"], strict=True):
         _load_optimizer(optimizer, state, path)
     for config, state in zip(run.schedulers, checkpoint.get("lr_schedulers", []), strict=True):
         config.scheduler.load_state_dict(state)
-    precision_state = checkpoint.get(type(run.precision).__qualname__) or checkpoint.get("native_amp_scaling_state")
+    precision_state = checkpoint.get(type(run.precision).__qualname__) or checkpoint.get(
+        "native_amp_scaling_state"
+    )
     if precision_state:
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
@@ -125,8 +132,9 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.progress.epoch = checkpoint.get("epoch", 0)
         run.progress.optimizer_step = run.progress.window = checkpoint.get("global_step", 0)
     run.log_step = run.progress.window
-    for logger in run.loggers:
-        logger.rewind(run.progress.window)
+    # The loggers of this run may be others, or fewer.
+    for logger, position in zip(run.loggers, checkpoint.get(OWN_KEY, {}).get("loggers", ()), strict=False):
+        logger.rewind(position)
 
 
 def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:

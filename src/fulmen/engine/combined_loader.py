@@ -66,7 +66,10 @@ def length_of(loader: Any) -> float:
         return float("inf")
     try:
         return len(loader)
-    except (TypeError, NotImplementedError):  # a DataLoader over an iterable data set has `__len__`, but no length
+    except (
+        TypeError,
+        NotImplementedError,
+    ):  # a DataLoader over an iterable data set has `__len__`, but no length
         return float("inf")
 
 

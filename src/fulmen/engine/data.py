@@ -104,7 +104,9 @@ def prepare_evaluation_loaders(given: Any, kind: str, *, limit: Limit, overfit: 
 def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
     if not isinstance(loader, Iterable):
         raise ConfigError(
-            f"The {kind} loader is not iterable.", received=type(loader).__name__, expected="a DataLoader or any iterable"
+            f"The {kind} loader is not iterable.",
+            received=type(loader).__name__,
+            expected="a DataLoader or any iterable",
         )
     if isinstance(loader, DataLoader):
         if loader.num_workers and loader.worker_init_fn is None and workers_are_seeded():
@@ -151,7 +153,9 @@ def _limited(limit: Limit, length: float, name: str) -> float:
     if length == float("inf"):
         if limit == 0.0:
             return 0
-        raise ConfigError(f"`{name}` is a fraction, and the loader has no length.", received=limit, fix=f"{name}=<int>")
+        raise ConfigError(
+            f"`{name}` is a fraction, and the loader has no length.", received=limit, fix=f"{name}=<int>"
+        )
     count = math.floor(limit * length)
     if count == 0 and limit > 0:
         raise ConfigError(
@@ -194,9 +198,13 @@ class BatchStream:
     the device computes. Where the loader has no length, one batch is fetched ahead to know which one is the last.
     """
 
-    def __init__(self, loader: Any, length: float, *, skip: int = 0, send_to: torch.device | None = None) -> None:
+    def __init__(
+        self, loader: Any, length: float, *, skip: int = 0, send_to: torch.device | None = None
+    ) -> None:
         iterator = iter(loader)
-        self._iterator: Iterator[Any] = (item[0] for item in iterator) if isinstance(loader, CombinedLoader) else iterator
+        self._iterator: Iterator[Any] = (
+            (item[0] for item in iterator) if isinstance(loader, CombinedLoader) else iterator
+        )
         self._length = length
         self._sized = length_of(loader) != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
@@ -270,7 +278,9 @@ def transfer_to(
     found = [next((o for o in owners if is_overridden(name, o, DataHooks)), None) for name in names]
     if not any(found) and convert is None and device.type in ("cpu", "cuda"):
         return None
-    before, send, after = (getattr(owner or owners[-1], name) for owner, name in zip(found, names, strict=True))
+    before, send, after = (
+        getattr(owner or owners[-1], name) for owner, name in zip(found, names, strict=True)
+    )
 
     def transfer(batch: Any, dataloader_idx: int) -> Any:
         batch = before(batch, dataloader_idx)

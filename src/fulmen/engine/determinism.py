@@ -12,10 +12,14 @@ from fulmen.errors import ConfigError
 
 
 @contextmanager
-def torch_settings(deterministic: bool | str | None, benchmark: bool | None, detect_anomaly: bool) -> Iterator[None]:
+def torch_settings(
+    deterministic: bool | str | None, benchmark: bool | None, detect_anomaly: bool
+) -> Iterator[None]:
     """Deterministic algorithms (or a warning where there is none), cuDNN's benchmark mode, anomaly detection."""
     if deterministic not in (None, True, False, "warn"):
-        raise ConfigError("`deterministic` is unknown.", received=repr(deterministic), expected="True, False or 'warn'")
+        raise ConfigError(
+            "`deterministic` is unknown.", received=repr(deterministic), expected="True, False or 'warn'"
+        )
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -24,7 +28,9 @@ def torch_settings(deterministic: bool | str | None, benchmark: bool | None, det
     if deterministic is not None:
         torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")
         if deterministic and torch.cuda.is_available() and environ.read("CUBLAS_WORKSPACE_CONFIG") is None:
-            environ.write("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
+            environ.write(
+                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+            )  # without it cuBLAS refuses to be deterministic
     if benchmark is not None or deterministic:
         torch.backends.cudnn.benchmark = bool(benchmark)
     try:

@@ -47,7 +47,11 @@ def _listeners(run: Run, hook: Hook) -> list[Call]:
     from_data: list[Call] = []
     before: list[Call] = []
     after: list[Call] = []
-    if hook.datamodule and run.datamodule is not None and is_overridden(name, run.datamodule, LightningDataModule):
+    if (
+        hook.datamodule
+        and run.datamodule is not None
+        and is_overridden(name, run.datamodule, LightningDataModule)
+    ):
         from_data.append(wrap(run, name, run.datamodule, getattr(run.datamodule, name)))
     for callback in run.callbacks:
         if is_overridden(name, callback, Callback):
@@ -66,11 +70,15 @@ def wrap(run: Run, name: str, owner: Any, call: Call) -> Call:
 
 
 def spanned(run: Run, owner: Any, name: str, call: Call) -> Call:
-    """`call` inside a span of the profiler."""
+    """`call` inside a span of the profiler that tells whose it is."""
+    return in_span(run, f"[{_kind(owner)}]{type(owner).__name__}.{name}", call)
+
+
+def in_span(run: Run, label: str, call: Call) -> Call:
+    """`call` inside a span of the profiler; `call` itself where there is none."""
     profiler = run.profiler
     if profiler is None:
         return call
-    label = f"[{_kind(owner)}]{type(owner).__name__}.{name}"
 
     def measured(*args: Any, **kwargs: Any) -> Any:
         profiler.start(label)

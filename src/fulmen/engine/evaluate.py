@@ -132,7 +132,9 @@ def batch_transfer(run: Run) -> Callable[[Any, int], Any] | None:
     """How the loops send a batch to the device; None where there is nothing to do, or the stream does it."""
     owners = (run.datamodule, run.module) if run.datamodule is not None else (run.module,)
     precision = run.precision
-    return transfer_to(run.strategy.root_device, owners, precision.convert_input if precision.converts else None)
+    return transfer_to(
+        run.strategy.root_device, owners, precision.convert_input if precision.converts else None
+    )
 
 
 @contextmanager
@@ -169,5 +171,3 @@ def split_by_loader(values: dict[str, float], count: int) -> list[dict[str, floa
         return [values]
     common = {name: value for name, value in values.items() if "/dataloader_idx_" not in name}
     return [{**{n: v for n, v in values.items() if n.endswith(mark)}, **common} for mark in marks]
-
-

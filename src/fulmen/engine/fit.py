@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fulmen.base.random import isolate_rng
 from fulmen.base.report import info
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders, set_epoch
+from fulmen.engine.dispatch import in_span
 from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.schedules import step_schedulers
@@ -62,6 +63,7 @@ def fit_epoch(run: Run) -> None:
         load_train_data(run)
         hooks.resolve(run)
         progress.batch = progress.epoch_window = 0
+        run.log_step = progress.window
         for call in hooks.on_train_epoch_start:
             call()
     loaders = run.train_loaders
@@ -71,9 +73,11 @@ def fit_epoch(run: Run) -> None:
     stream = BatchStream(loaders.loaders[0], loaders.lengths[0], skip=progress.batch, send_to=send_to)
     if resumes:
         take_up(run)
+    take = in_span(run, "train_dataloader_next", stream.take)
+    run_step = in_span(run, "run_training_batch", step.run)
     complete = True
 
-    while progress.optimizer_step < step_limit and (batch := stream.take()) is not END:
+    while progress.optimizer_step < step_limit and (batch := take()) is not END:
         batch_idx = progress.batch
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
@@ -89,7 +93,7 @@ def fit_epoch(run: Run) -> None:
             complete = False
             break
 
-        updated = step.run(batch, batch_idx, is_last)
+        updated = run_step(batch, batch_idx, is_last)
         stream.prefetch()
         progress.batch += 1
         progress.total_batch += 1
@@ -224,5 +228,3 @@ def reason_to_stop(run: Run) -> str | None:
             f"min_steps={options.min_steps} is not reached: training goes on."
         )
     return None
-
-

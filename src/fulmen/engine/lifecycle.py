@@ -99,7 +99,10 @@ def check_fit(run: Run) -> None:
     name = type(module).__name__
     for hook, example in (
         ("training_step", "def training_step(self, batch, batch_idx): ... return loss"),
-        ("configure_optimizers", "def configure_optimizers(self): return torch.optim.Adam(self.parameters())"),
+        (
+            "configure_optimizers",
+            "def configure_optimizers(self): return torch.optim.Adam(self.parameters())",
+        ),
     ):
         if not is_overridden(hook, module, LightningModule):
             raise UsageError(f"{name} has no `{hook}`, which `fit` needs.", fix=example)

@@ -12,7 +12,12 @@ def from_progress(progress: Progress) -> dict[str, Any]:
     at_batch_end = progress.point is QuietPoint.BATCH_END
     started_epochs = progress.epoch + int(progress.point is not QuietPoint.BETWEEN_EPOCHS)
     finished = progress.epoch + int(progress.point is QuietPoint.EPOCH_END)
-    epochs = {"ready": started_epochs, "completed": progress.epoch, "started": started_epochs, "processed": finished}
+    epochs = {
+        "ready": started_epochs,
+        "completed": progress.epoch,
+        "started": started_epochs,
+        "processed": finished,
+    }
     steps = {"ready": progress.optimizer_step, "completed": progress.optimizer_step}
     zero_grads = {**steps, "started": progress.optimizer_step}
     zeros = {"ready": 0, "completed": 0}

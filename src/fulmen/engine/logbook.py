@@ -97,7 +97,9 @@ class Logbook:
         """The slot of a name that was not logged in this hook before; raises `UsageError` where logging is wrong."""
         arguments = (prog_bar, logger, on_step, on_epoch, reduce_fx)
         slots = self.slots
-        hook, loader = (slots.hook, slots.dataloader_idx) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
+        hook, loader = (
+            (slots.hook, slots.dataloader_idx) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
+        )
         if name in slots:
             raise UsageError(
                 f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
@@ -133,7 +135,18 @@ class Logbook:
         """Log a collection of metrics, which computes all its values at once."""
         name = f"collection {id(collection)}"
         slot = self.slots.get(name) or self.open_slot(
-            name, collection, prog_bar, logger, on_step, on_epoch, "mean", False, False, None, add_dataloader_idx, False
+            name,
+            collection,
+            prog_bar,
+            logger,
+            on_step,
+            on_epoch,
+            "mean",
+            False,
+            False,
+            None,
+            add_dataloader_idx,
+            False,
         )
         slot.add(collection)
 
@@ -180,7 +193,9 @@ class Logbook:
         self.settle()
         due = self._due(stage)
         entries = [
-            Entry(name, value, slot.prog_bar, slot.logger) for slot in due for name, value in slot.epoch_shown.items()
+            Entry(name, value, slot.prog_bar, slot.logger)
+            for slot in due
+            for name, value in slot.epoch_shown.items()
         ]
         for slot in due:
             slot.reset()
@@ -308,9 +323,10 @@ def _resolve_cadence(name: str, hook: str, on_step: bool | None, on_epoch: bool 
         raise UsageError(f"`self.log({name!r}, on_step=True)` was called in `{hook}`, which is no step.")
     step = rule is LogRule.STEP if on_step is None else on_step
     epoch = rule is not LogRule.STEP if on_epoch is None else on_epoch
-    if rule is LogRule.EPOCH and on_epoch is False or not (step or epoch):
+    if (rule is LogRule.EPOCH and on_epoch is False) or not (step or epoch):
         raise UsageError(
-            f"`self.log({name!r})` would log nothing in `{hook}`.", received=f"on_step={on_step}, on_epoch={on_epoch}"
+            f"`self.log({name!r})` would log nothing in `{hook}`.",
+            received=f"on_step={on_step}, on_epoch={on_epoch}",
         )
     return step, epoch
 

@@ -36,7 +36,9 @@ def _check_count(name: str, value: Any, *, least: int, none: bool = False) -> No
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(
-            f"`{name}` is not a whole number of at least {least}.", received=repr(value), expected="None, too" if none else None
+            f"`{name}` is not a whole number of at least {least}.",
+            received=repr(value),
+            expected="None, too" if none else None,
         )
 
 

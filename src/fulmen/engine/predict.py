@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import BatchSampler, DataLoader
 
 from fulmen.engine.data import END, BatchStream, with_batch_sampler
-from fulmen.engine.evaluate import batch_transfer, evaluation_mode, evaluation_step, gradients_off, load_evaluation_data
+from fulmen.engine.evaluate import (
+    batch_transfer,
+    evaluation_mode,
+    evaluation_step,
+    gradients_off,
+    load_evaluation_data,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

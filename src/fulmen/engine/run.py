@@ -60,7 +60,6 @@ class Run:
     """By kind, once they were asked for."""
     batches_seen: dict[tuple[str, int], int] = field(default_factory=dict)
     """Evaluation batches so far, by stage and loader: the step of what evaluation logs per batch."""
-    accumulate_grad_batches: int = 1
     log_step: int = 0
     """The step that loggers are given: accumulation windows finished before the batch under way."""
     is_last_batch: bool = False

@@ -22,7 +22,11 @@ def step_schedulers(run: Run, interval: str, *, on_plateau: bool) -> None:
     progress = run.progress
     finished = progress.epoch_window if interval == "step" else progress.epoch + 1
     for config in run.schedulers:
-        if config.interval == interval and config.reduce_on_plateau == on_plateau and finished % config.frequency == 0:
+        if (
+            config.interval == interval
+            and config.reduce_on_plateau == on_plateau
+            and finished % config.frequency == 0
+        ):
             metric = _monitored(run, config) if on_plateau else None
             if metric is not None or not on_plateau:
                 step = overridden_step(run, "lr_scheduler_step") or run.module.lr_scheduler_step

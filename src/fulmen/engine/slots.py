@@ -158,7 +158,9 @@ class Slot:
             first = self._weights[0]
             if all(weight == first for weight in self._weights):
                 return values.sum() * first
-            return (values * torch.tensor(self._weights, dtype=values.dtype).to(values.device, non_blocking=True)).sum()
+            return (
+                values * torch.tensor(self._weights, dtype=values.dtype).to(values.device, non_blocking=True)
+            ).sum()
         if self.reduction == "sum":
             return values.sum()
         return values.min() if self.reduction == "min" else values.max()
@@ -237,7 +239,9 @@ class MetricSlot:
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise UsageError(
                     f"The metric {name!r} computes something that cannot be logged.",
-                    received=f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__,
+                    received=f"shape {tuple(value.shape)}"
+                    if isinstance(value, Tensor)
+                    else type(value).__name__,
                     expected="a single number",
                 )
         return {name: value.detach().reshape(()) for name, value in values.items()}
@@ -258,7 +262,9 @@ def stack(values: list[Value]) -> Tensor:
     tensors = [value for value in values if isinstance(value, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     made = [
-        value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64 if not tensors else None)
+        value
+        if isinstance(value, Tensor)
+        else torch.tensor(value, dtype=torch.float64 if not tensors else None)
         for value in values
     ]
     made = [tensor.to(device, non_blocking=True) for tensor in made]

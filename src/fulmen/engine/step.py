@@ -30,7 +30,9 @@ class Step(ABC):
         self._context = run.precision.context()
         self._module_backward = overridden_step(run, "backward")
         step = run.strategy.wrap_step(run.module, run.module.training_step)
-        self._training_step = spanned(run, run.module, "training_step", step_caller(run, "training_step", step))
+        self._training_step = spanned(
+            run, run.module, "training_step", step_caller(run, "training_step", step)
+        )
         for optimizer in run.optimizers:
             optimizer.attach(run.module, self.step_optimizer)
 
@@ -42,7 +44,9 @@ class Step(ABC):
         """Train on one batch; True where it completed an accumulation window. Leaves its result in `outputs`."""
 
     @abstractmethod
-    def step_optimizer(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+    def step_optimizer(
+        self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any
+    ) -> Any:
         """What `LightningOptimizer.step` does in this run."""
 
     @abstractmethod
@@ -67,13 +71,15 @@ class Step(ABC):
         if not value:
             return
         self._precision.unscale(optimizer)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = _parameters(optimizer)
         if algorithm in (None, "norm"):
             self._run.strategy.clip_norm(parameters, value)
         elif algorithm == "value":
             nn.utils.clip_grad_value_(parameters, value)
         else:
-            raise UsageError("`gradient_clip_algorithm` is unknown.", received=algorithm, expected="'norm' or 'value'")
+            raise UsageError(
+                "`gradient_clip_algorithm` is unknown.", received=algorithm, expected="'norm' or 'value'"
+            )
 
     def _loss_of(self, returned: Any) -> Tensor | None:
         """The loss in what `training_step` returned; raises `UsageError` for what cannot be one."""
@@ -103,17 +109,21 @@ class AutomaticStep(Step):
         else:
             self._configure_clipping = None
         # torch's own optimizers need no closure, but for LBFGS; of others nobody knows.
-        plain = type(self._optimizer).__module__.startswith("torch.optim") and not isinstance(self._optimizer, LBFGS)
+        plain = type(self._optimizer).__module__.startswith("torch.optim") and not isinstance(
+            self._optimizer, LBFGS
+        )
         self._needs_closure = not plain or self._module_optimizer_step is not None
         self._window_size = 1
+        self._window_count = 0
         self._has_gradients = False
 
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
         first = self.in_window == 0
         if first:
             self._open_window(batch_idx)
-        closes = is_last or self.in_window + 1 >= self._window_size
-        self.in_window = 0 if closes else self.in_window + 1
+        self._window_count = self.in_window + 1
+        closes = is_last or self._window_count >= self._window_size
+        self.in_window = 0 if closes else self._window_count
         no_sync = None if closes else self._run.strategy.no_sync()
         if no_sync is not None:
             with no_sync:
@@ -132,8 +142,8 @@ class AutomaticStep(Step):
 
     def _open_window(self, batch_idx: int) -> None:
         """A window begins; the last one of an epoch may be shorter, and is averaged over the batches it has."""
-        run = self._run
-        self._window_size = int(min(run.accumulate_grad_batches, run.train_loaders.lengths[0] - batch_idx))
+        batches_left = self._run.train_loaders.lengths[0] - batch_idx
+        self._window_size = int(min(self._run.step_options.accumulate_grad_batches, batches_left))
         self._has_gradients = False
 
     def _zero_grad(self, batch_idx: int) -> None:
@@ -173,6 +183,10 @@ class AutomaticStep(Step):
     def _before_step(self) -> None:
         """Gradients are complete: make them true ones, show them to the hooks, clip them."""
         self._precision.unscale(self._optimizer)
+        if self._window_count < self._window_size:  # the end of a loader that did not know its length
+            for parameter in _parameters(self._optimizer):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._window_size / self._window_count)
         for call in self._hooks.on_before_optimizer_step:
             call(self._optimizer)
         if self._configure_clipping is not None:
@@ -204,7 +218,9 @@ class AutomaticStep(Step):
                 fix="optimizer.step(closure=optimizer_closure)",
             )
 
-    def step_optimizer(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+    def step_optimizer(
+        self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any
+    ) -> Any:
         if closure is None:
             self._before_step()
             return self._precision.step(optimizer) if self._has_gradients else None
@@ -248,7 +264,9 @@ class ManualStep(Step):
         for call in self._hooks.on_after_backward:
             call()
 
-    def step_optimizer(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+    def step_optimizer(
+        self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any
+    ) -> Any:
         def closure_then_hooks() -> Any:
             assert closure is not None
             with torch.enable_grad():
@@ -266,6 +284,10 @@ class ManualStep(Step):
         self._precision.unscale(optimizer)
         for call in self._hooks.on_before_optimizer_step:
             call(optimizer)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def make_step(run: Run) -> Step:

@@ -22,9 +22,13 @@ def wants_validation(run: Run) -> bool:
         return False
     has_step = is_overridden("validation_step", run.module, LightningModule)
     if run.sources["val"].exists and not has_step:
-        warn_once(f"There is a validation loader, but {type(run.module).__name__} has no `validation_step`: not used.")
+        warn_once(
+            f"There is a validation loader, but {type(run.module).__name__} has no `validation_step`: not used."
+        )
     if has_step and not run.sources["val"].exists:
-        warn_once(f"{type(run.module).__name__} has a `validation_step`, but there is no validation loader: not used.")
+        warn_once(
+            f"{type(run.module).__name__} has a `validation_step`, but there is no validation loader: not used."
+        )
     return has_step and run.sources["val"].exists
 
 

@@ -39,17 +39,17 @@ class ExperimentWriter:
         self.hparams: dict[str, Any] = {}
         self._flush_every_n_steps = flush_every_n_steps
         self._flushed_step = -1
-        self._n_rows = 0
         files.make_folder(log_dir)
-        if files.exists(self.metrics_file_path):
+        self.n_rows = sum(1 for _ in _read_rows(self.metrics_file_path))
+        if self.n_rows:
             info(f"{self.metrics_file_path} is there already; new rows are appended to it.")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add a row; without a step, its number is the row's."""
         row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
-        row["step"] = step = self._n_rows if step is None else step
+        row["step"] = step = self.n_rows if step is None else step
         self.metrics.append(row)
-        self._n_rows += 1
+        self.n_rows += 1
         if max(abs(step - self._flushed_step), len(self.metrics)) >= self._flush_every_n_steps:
             self.save()
 
@@ -74,13 +74,13 @@ class ExperimentWriter:
         self._flushed_step = self.metrics[-1]["step"]
         self.metrics.clear()
 
-    def rewind(self, step: int) -> None:
-        """Drop the rows of `step` and of later ones."""
+    def rewind(self, n_rows: int) -> None:
+        """Drop all rows but the first `n_rows`."""
         self.save()
-        columns, _ = _read_header(self.metrics_file_path)
-        if columns:
-            rows = (row for row in _read_rows(self.metrics_file_path) if float(row["step"]) < step)
-            _rewrite(self.metrics_file_path, columns, rows)
+        if n_rows < self.n_rows:
+            path = self.metrics_file_path
+            _rewrite(path, _read_header(path)[0], itertools.islice(_read_rows(path), n_rows))
+            self.n_rows = n_rows
 
 
 def _rewrite(path: str, columns: list[str], rows: Iterable[Row]) -> None:
@@ -152,9 +152,15 @@ class CSVLogger(FolderLogger):
         """Add to `hparams.yaml`."""
         self.experiment.log_hparams(params)
 
-    def rewind(self, step: int) -> None:
-        """Drop the rows of `step` and of later ones: the run resumes there."""
-        self.experiment.rewind(step)
+    def position(self) -> dict[str, Any]:
+        """The number of rows."""
+        writer = self.experiment
+        return super().position() | {"n_rows": 0 if self._experiment is None else writer.n_rows}
+
+    def rewind(self, position: Mapping[str, Any]) -> None:
+        """Drop the rows after `position`: the run resumes there, to write them again."""
+        if self._is_here(position):
+            self.experiment.rewind(position["n_rows"])
 
     def save(self) -> None:
         """Write the rows that are held back."""

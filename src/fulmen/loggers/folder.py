@@ -59,6 +59,13 @@ class FolderLogger(Logger):
         version = self.version if isinstance(self.version, str) else f"version_{self.version}"
         return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
 
+    def position(self) -> dict[str, Any]:
+        """Where its records end; `rewind` takes back what follows, if that is in the same folder."""
+        return {"folder": files.absolute(self.log_dir)}
+
+    def _is_here(self, position: Mapping[str, Any]) -> bool:
+        return position.get("folder") == files.absolute(self.log_dir)
+
     def _prefixed(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self._prefix:
             return metrics

@@ -48,6 +48,7 @@ class TensorBoardLogger(FolderLogger):
         self._log_graph = log_graph
         self._default_hp_metric = default_hp_metric
         self._writer_arguments = kwargs
+        self._next_step = 0
         self.hparams: dict[str, Any] = {}
 
     @property
@@ -57,14 +58,13 @@ class TensorBoardLogger(FolderLogger):
         if self._experiment is None:
             writers = require("torch.utils.tensorboard", extra="tensorboard")
             self._experiment = writers.SummaryWriter(log_dir=self.log_dir, **self._writer_arguments)
-            self._writer_arguments.pop(
-                "purge_step", None
-            )  # a later file does not take back what this one says
+            self._writer_arguments.pop("purge_step", None)  # later files take back nothing of this one
         return self._experiment
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars; a dict of them becomes one chart with several curves."""
         writer = self.experiment
+        self._next_step = max(self._next_step, (step or 0) + 1)
         for name, value in self._prefixed(metrics).items():
             if isinstance(value, Mapping):
                 curves = {str(curve): _number(f"{name}/{curve}", item) for curve, item in value.items()}
@@ -118,10 +118,15 @@ class TensorBoardLogger(FolderLogger):
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             self.experiment.add_graph(model, input_array)
 
-    def rewind(self, step: int) -> None:
-        """Let TensorBoard drop the values of `step` and of later ones: the run resumes there."""
-        self._close()
-        self._writer_arguments["purge_step"] = step
+    def position(self) -> dict[str, Any]:
+        """The first step after those that were logged."""
+        return super().position() | {"step": self._next_step}
+
+    def rewind(self, position: Mapping[str, Any]) -> None:
+        """Let TensorBoard hide the steps after `position`: the run resumes there, to write them again."""
+        if self._is_here(position):
+            self._close()
+            self._next_step = self._writer_arguments["purge_step"] = position["step"]
 
     def save(self) -> None:
         """Write the values that are held back."""

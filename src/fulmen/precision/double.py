@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fulmen.precision.precision import Precision
 from fulmen.precision.half import default_dtype
+from fulmen.precision.precision import Precision
 
 
 class DoublePrecision(Precision):

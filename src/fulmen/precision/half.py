@@ -32,7 +32,9 @@ class HalfPrecision(Precision):
 
     def __init__(self, precision: str = "16-true") -> None:
         if precision not in _DTYPES:
-            raise ConfigError("Unknown half precision.", received=repr(precision), expected=", ".join(_DTYPES))
+            raise ConfigError(
+                "Unknown half precision.", received=repr(precision), expected=", ".join(_DTYPES)
+            )
         self.name = precision
         self.dtype = _DTYPES[precision]
 

@@ -27,9 +27,13 @@ class MixedPrecision(Precision):
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         if precision not in _DTYPES:
-            raise ConfigError("Unknown mixed precision.", received=repr(precision), expected=", ".join(_DTYPES))
+            raise ConfigError(
+                "Unknown mixed precision.", received=repr(precision), expected=", ".join(_DTYPES)
+            )
         if scaler is not None and precision == "bf16-mixed":
-            raise ConfigError("bf16-mixed needs no loss scaling.", received="a scaler", fix="precision='16-mixed'")
+            raise ConfigError(
+                "bf16-mixed needs no loss scaling.", received="a scaler", fix="precision='16-mixed'"
+            )
         self.name = precision
         self.device_type = torch.device(device).type
         self.autocast_dtype = _DTYPES[precision]

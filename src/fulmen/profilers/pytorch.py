@@ -39,9 +39,10 @@ _SORT_KEYS = {"count"} | {
 class PyTorchProfiler(Profiler):
     """Records what `torch.profiler` sees, with the spans as labels.
 
-    `profiler_kwargs` are arguments of `torch.profiler.profile`. Without a `schedule`, the whole run is recorded
-    in memory; with one, a batch is a step of it, and the report is of the last time that it recorded, or with
-    `acc_events=True` of all times.
+    `profiler_kwargs` are arguments of `torch.profiler.profile`. Without a `schedule`, all of a run is kept in
+    memory. With one, a batch is a step of it, and the report is of the last time that it recorded; with
+    `acc_events=True`, of all times.
+
     `export_to_chrome`: write a trace, `{stage}-{filename}[-step{N}].pt.trace.json`, each time something was
     recorded, unless `on_trace_ready` says what to do then. `record_module_names`: label the forward passes of
     the model's parts. `emit_nvtx`: record nothing, but mark spans and operators for

@@ -160,7 +160,9 @@ def find_devices(accelerator: Accelerator, wanted: Devices) -> list[torch.device
             raise ConfigError("`devices` must be at least 1.", received=wanted)
         if wanted > count and accelerator.name != "cpu":
             raise ConfigError(
-                f"More devices asked for than this machine has ({accelerator.name}).", received=wanted, expected=count
+                f"More devices asked for than this machine has ({accelerator.name}).",
+                received=wanted,
+                expected=count,
             )
         wanted = list(range(wanted))
     if not wanted:
@@ -170,6 +172,8 @@ def find_devices(accelerator: Accelerator, wanted: Devices) -> list[torch.device
     out_of_range = [index for index in wanted if index < 0 or (accelerator.name != "cpu" and index >= count)]
     if out_of_range:
         raise ConfigError(
-            f"There is no {accelerator.name} device of this index.", received=out_of_range, expected=f"0 to {count - 1}"
+            f"There is no {accelerator.name} device of this index.",
+            received=out_of_range,
+            expected=f"0 to {count - 1}",
         )
     return [accelerator.device(int(index)) for index in wanted]

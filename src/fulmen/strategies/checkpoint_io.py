@@ -18,7 +18,9 @@ class CheckpointIO(ABC):
         """Write `checkpoint` so that it is complete or not there at all."""
 
     @abstractmethod
-    def load_checkpoint(self, path: str, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read a checkpoint."""
 
     @abstractmethod
@@ -41,7 +43,9 @@ class TorchCheckpointIO(CheckpointIO):
             )
         files.save_tensors(checkpoint, path)
 
-    def load_checkpoint(self, path: str, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         # A state may be far larger than what one device has room for, so it is read on the host.
         return load_tensors(path, map_location=map_location or "cpu", weights_only=weights_only is not False)
 

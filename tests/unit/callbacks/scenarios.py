@@ -18,7 +18,11 @@ class Scripted(pl.LightningModule):
     """Logs `train_loss` (the number of updates so far) per batch, and one of `val_losses` per validation."""
 
     def __init__(
-        self, val_losses: Sequence[float] = (), *, fails_at: int | None = None, error: BaseException | None = None
+        self,
+        val_losses: Sequence[float] = (),
+        *,
+        fails_at: int | None = None,
+        error: BaseException | None = None,
     ) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)

@@ -51,7 +51,9 @@ def test_arguments_go_before_the_template_of_the_callback() -> None:
 def test_the_folder_stands_in_front(tmp_path) -> None:
     checkpoint = ModelCheckpoint(dirpath=tmp_path, filename="x")
     assert checkpoint.format_checkpoint_name({}) == str(tmp_path / "x.ckpt")
-    assert ModelCheckpoint(dirpath="memory://a/", filename="x").format_checkpoint_name({}) == "memory://a/x.ckpt"
+    assert (
+        ModelCheckpoint(dirpath="memory://a/", filename="x").format_checkpoint_name({}) == "memory://a/x.ckpt"
+    )
 
 
 def test_a_subclass_spells_names_its_own_way() -> None:

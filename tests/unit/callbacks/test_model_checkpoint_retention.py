@@ -27,7 +27,9 @@ class Noting(CheckpointIO):
         self.calls.append(f"save {Path(path).name}")
         self.inner.save_checkpoint(checkpoint, path, storage_options)
 
-    def load_checkpoint(self, path: str, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         return self.inner.load_checkpoint(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str) -> None:
@@ -162,13 +164,15 @@ def test_a_resumed_run_ranks_as_the_uninterrupted_one(tmp_path: Path) -> None:
     fit(tmp_path, whole, module=Scripted((3, 1, 2, 0.5)), max_epochs=4)
     fit(tmp_path, ModelCheckpoint(tmp_path / "parts", **arguments), max_epochs=2)
     parts = resume(tmp_path / "parts", str(tmp_path / "parts" / "epoch=1.ckpt"), **arguments)
-    assert [Path(path).name for path in parts.best_k_models] == [Path(path).name for path in whole.best_k_models]
+    assert [Path(path).name for path in parts.best_k_models] == [
+        Path(path).name for path in whole.best_k_models
+    ]
     assert list(parts.best_k_models.values()) == list(whole.best_k_models.values())
     assert parts.kth_value == whole.kth_value
 
 
 def test_a_resumed_run_counts_steps_from_the_start(tmp_path: Path) -> None:
-    fit(tmp_path, ModelCheckpoint(tmp_path / "a"), max_steps=5)
+    fit(tmp_path, ModelCheckpoint(tmp_path / "a", every_n_train_steps=5), max_steps=6)
     checkpoint = ModelCheckpoint(tmp_path / "b", every_n_train_steps=3, save_top_k=-1)
     trainer = make_trainer(tmp_path, checkpoint, max_steps=10)
     trainer.fit(Scripted(), batches(), batches(1), ckpt_path=tmp_path / "a" / "epoch=1-step=5.ckpt")
@@ -196,7 +200,9 @@ def test_a_name_that_nobody_logs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"every_n_train_steps": 2}, {"save_on_train_epoch_end": False}])
-def test_a_name_that_nobody_logs_is_found_out_in_the_first_epoch(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_name_that_nobody_logs_is_found_out_in_the_first_epoch(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
     module = Scripted([1.0])
     trainer = make_trainer(tmp_path, ModelCheckpoint(tmp_path, monitor="val_los", **arguments))
     with pytest.raises(MetricNotFoundError, match="val_los"):

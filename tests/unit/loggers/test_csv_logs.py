@@ -194,22 +194,41 @@ def test_two_writers_of_one_file_do_not_break_it(tmp_path: Path) -> None:
 
 
 def test_rewinding_drops_what_will_be_written_again(tmp_path: Path) -> None:
-    write(tmp_path, ({"a": 0}, 0), ({"a": 1}, 1), ({"a": 2}, 2), ({"b": 2}, 2))
-    logger = logger_at(tmp_path)
-    logger.rewind(2)
-    logger.log_metrics({"a": 22}, 2)
-    logger.save()
-    logger.rewind(10)
+    first = logger_at(tmp_path)
+    first.log_metrics({"a": 0}, 100)  # a step that the user counts in another way
+    first.log_metrics({"a": 1}, 1)
+    position = first.position()
+    first.log_metrics({"a": 2}, 2)
+    first.log_metrics({"b": 2}, 2)
+    first.finalize("failed")
 
-    assert metrics_file(tmp_path).read_text() == "a,b,step\n0,,0\n1,,1\n22,,2\n"
+    again = logger_at(tmp_path)
+    again.rewind(position)
+    again.log_metrics({"a": 22}, 2)
+    again.log_metrics({"a": 33})
+    again.rewind(again.position())
+
+    assert metrics_file(tmp_path).read_text() == "a,b,step\n0,,100\n1,,1\n22,,2\n33,,3\n"
 
 
 def test_rewinding_an_empty_run_does_nothing(tmp_path: Path) -> None:
     logger = logger_at(tmp_path)
-    logger.rewind(5)
+    logger.rewind(logger.position())
     logger.finalize("success")
 
     assert not metrics_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("position", [{}, {"folder": "elsewhere", "n_rows": 0}])
+def test_rewinding_to_a_position_of_another_run_does_nothing(
+    position: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path, ({"a": 1}, 0))
+    logger = logger_at(tmp_path)
+    logger.rewind(position)
+    logger.finalize("success")
+
+    assert metrics_file(tmp_path).read_text() == "a,step\n1,0\n"
 
 
 def test_hyperparameters_are_added_up(tmp_path: Path) -> None:
@@ -251,7 +270,8 @@ def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logger = logger_at(tmp_path)
     logger.log_metrics({"a": 1}, 0)
     logger.log_hyperparams({"a": 1})
-    logger.rewind(0)
+    assert logger.position()["n_rows"] == 0
+    logger.rewind(logger.position())
     logger.experiment.save()
     logger.finalize("success")
 

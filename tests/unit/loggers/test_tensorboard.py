@@ -112,12 +112,16 @@ def test_writing_goes_on_after_the_end_of_a_run(folder: Path) -> None:
 
 def test_rewinding_hides_what_will_be_written_again(folder: Path) -> None:
     first = logger_at(folder)
-    for step in range(5):
+    for step in range(3):
+        first.log_metrics({"a": float(step)}, step)
+    position = first.position()
+    for step in range(3, 5):
         first.log_metrics({"a": float(step)}, step)
     first.finalize("failed")
 
     again = logger_at(folder)
-    again.rewind(3)
+    again.rewind(position)
+    assert again.position() == position
     again.log_metrics({"a": 30.0}, 3)
     again.finalize("success")
     again.log_metrics({"a": 10.0}, 1)  # a later file takes nothing back
@@ -128,13 +132,25 @@ def test_rewinding_hides_what_will_be_written_again(folder: Path) -> None:
 
 def test_rewinding_an_open_file(folder: Path) -> None:
     logger = logger_at(folder)
-    for step in range(3):
-        logger.log_metrics({"a": float(step)}, step)
-    logger.rewind(1)
+    logger.log_metrics({"a": 0.0}, 0)
+    position = logger.position()
+    logger.log_metrics({"a": 1.0}, 1)
+    logger.rewind(position)
     logger.log_metrics({"a": 10.0}, 1)
     logger.finalize("success")
 
     assert scalars(folder)["a"] == [(0, 0.0), (1, 10.0)]
+
+
+@pytest.mark.parametrize("position", [{}, {"folder": "elsewhere", "step": 0}])
+def test_rewinding_to_a_position_of_another_run_does_nothing(position: dict[str, Any], folder: Path) -> None:
+    logger = logger_at(folder)
+    logger.log_metrics({"a": 0.0}, 5)
+    logger.rewind(position)
+    logger.log_metrics({"a": 1.0}, 6)
+    logger.finalize("success")
+
+    assert scalars(folder)["a"] == [(5, 0.0), (6, 1.0)]
 
 
 PARAMS = {"lr": 0.5, "net": {"act": "relu", "sizes": [1, 2]}, "on": True, "none": None, "seed": 3}

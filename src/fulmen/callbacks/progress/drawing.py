@@ -25,8 +25,8 @@ class Bar(ABC):
     """One bar of a display."""
 
     @abstractmethod
-    def restart(self, description: str, total: float, done: int, began_s: float) -> None:
-        """Begin again under this label, with `done` batches of `total` behind; the next drawing shows it."""
+    def restart(self, description: str, total: float) -> None:
+        """Begin again, under this label; the next drawing shows it."""
 
     @abstractmethod
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
@@ -53,8 +53,6 @@ class DrawnProgressBar(ProgressBar, ABC):
     only every n-th batch may be drawn; 0 shows nothing. With `leave`, the bars of all epochs stay.
     """
 
-    monitors_metrics = True  # so that what is drawn at an epoch's end has the values of that epoch
-
     def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
         super().__init__()
         if isinstance(refresh_rate, bool) or not isinstance(refresh_rate, int):
@@ -63,12 +61,10 @@ class DrawnProgressBar(ProgressBar, ABC):
         self._leave = leave
         self._training: Bar | None = None
         self._trained = 0
-        self._is_epoch_finished = False
         self._evaluating: RunningStage | None = None
         self._evaluation: Bar | None = None
         self._evaluated = 0
         self._evaluated_before = 0
-        self._evaluation_began_s = 0.0
         self._due_s = inf
         self._affordable_s = 0.0
 
@@ -128,20 +124,31 @@ class DrawnProgressBar(ProgressBar, ABC):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.is_enabled:
-            self._training = self._open(RunningStage.TRAINING, stays=True)
-            self._is_epoch_finished = False
-            self._due_s = 0.0
+            self._open_training()  # here already: an epoch that is resumed has no on_train_epoch_start
+
+    def _open_training(self) -> None:
+        self._trained = 0
+        self._due_s = 0.0
+        self._training = self._open(RunningStage.TRAINING, stays=True)
+        self._training.restart(_describe_epoch(self.trainer), self.total_train_batches)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._training is None:
             return
-        if self._leave and self._is_epoch_finished:
+        self._finish_epoch()
+        if self._leave and self._trained:
             self._training.close()
-            self._training = self._open(RunningStage.TRAINING, stays=True)
-        self._trained = 0
-        self._is_epoch_finished = False
-        self._training.restart(_describe_epoch(trainer), self.total_train_batches, self._trained, monotonic())
+            self._training = None
+            self._open_training()
+        else:
+            self._trained = 0
+            self._training.restart(_describe_epoch(trainer), self.total_train_batches)
         self._draw_change()
+
+    def _finish_epoch(self) -> None:
+        """Once the epoch's own values have been flushed, which is after `on_train_epoch_end`."""
+        if self._trained and (self._leave or monotonic() >= self._affordable_s):
+            self._draw(final=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -151,12 +158,11 @@ class DrawnProgressBar(ProgressBar, ABC):
             self._draw()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._training is not None and (self._leave or monotonic() >= self._affordable_s):
-            self._draw(final=True)
-            self._is_epoch_finished = True
+        if self._training is not None:
+            self._draw_change()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._training is not None and not self._is_epoch_finished:
+        if self._training is not None and self._trained:
             self._draw(final=True)
         self._close()
 
@@ -171,8 +177,7 @@ class DrawnProgressBar(ProgressBar, ABC):
         else:
             self._draw_change()
         self._evaluating = stage
-        self._evaluation_began_s = monotonic()
-        if self._evaluation_began_s >= self._due_s:
+        if monotonic() >= self._due_s:
             self._draw()
 
     def _open_evaluation(self) -> Bar:
@@ -186,7 +191,7 @@ class DrawnProgressBar(ProgressBar, ABC):
             RunningStage.PREDICTING: (self.predict_description, trainer.num_predict_batches),
         }[stage]
         self._evaluation = self._open(stage, stays=self._evaluation_stays)
-        self._evaluation.restart(description, sum(batches), 0, self._evaluation_began_s)
+        self._evaluation.restart(description, sum(batches))
         return self._evaluation
 
     @property

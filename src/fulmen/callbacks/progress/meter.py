@@ -16,12 +16,12 @@ _SAMPLES = 100  # the latest drawings, which the rate is of: at ten per second, 
 class Meter:
     """Notes the number of finished batches now and then, and knows time and rate from it."""
 
-    def __init__(self, total: float = 0, done: int = 0, began_s: float = 0.0) -> None:
+    def __init__(self, total: float) -> None:
         self.total = total
-        self.done = done
+        self.done = 0
         self._active_s = 0.0
-        self._noted_s = began_s
-        self._samples = deque([(0.0, done)], maxlen=_SAMPLES)
+        self._noted_s = monotonic()
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
 
     def note(self, done: int) -> None:
         """So many batches are done now."""
@@ -37,7 +37,9 @@ class Meter:
 
     @property
     def rate(self) -> float | None:
-        """Batches per second; None before the first one."""
+        """Batches per second; None until two notes tell."""
+        if not self._samples:
+            return None
         (start_s, start), (end_s, end) = self._samples[0], self._samples[-1]
         return (end - start) / (end_s - start_s) if end > start and end_s > start_s else None
 
@@ -61,7 +63,7 @@ class Meter:
     @property
     def rate_text(self) -> str:
         """Such as "18.53it/s"."""
-        return f"{self.rate or 0.0:.2f}it/s"
+        return "?it/s" if self.rate is None else f"{self.rate:.2f}it/s"
 
 
 def _clock(seconds: float) -> str:

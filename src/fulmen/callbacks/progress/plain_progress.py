@@ -19,13 +19,13 @@ class PlainBar(Bar):
     def __init__(self, *, stays: bool) -> None:
         self._stays = stays
         self._description = ""
-        self._meter = Meter()
+        self._meter = Meter(0)
         self._next_line_s = 0.0
 
-    def restart(self, description: str, total: float, done: int, began_s: float) -> None:
+    def restart(self, description: str, total: float) -> None:
         self._description = description
-        self._meter = Meter(total, done, began_s)
-        self._next_line_s = began_s + _LINE_EVERY_S
+        self._meter = Meter(total)
+        self._next_line_s = monotonic() + _LINE_EVERY_S
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
         self._meter.note(done)

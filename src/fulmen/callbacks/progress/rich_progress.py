@@ -57,18 +57,7 @@ class RichProgressBar(DrawnProgressBar):
         super().__init__(refresh_rate, leave)
         self.theme = theme or RichProgressBarTheme()
         self._console_kwargs = console_kwargs or {}
-        self._console: Console | None = None
         self._screen: _Screen | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        from rich.console import Console
-
-        super().setup(trainer, pl_module, stage)
-        self._console = Console(**self._console_kwargs)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().teardown(trainer, pl_module, stage)
-        self._console = self._screen = None
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """What a bar consists of; override it for other columns of rich's."""
@@ -89,25 +78,33 @@ class RichProgressBar(DrawnProgressBar):
         ]
 
     def _open(self, stage: RunningStage, *, stays: bool) -> Bar:
-        assert self._console is not None
-        if not (self._console.is_interactive or self._console.is_jupyter):
+        if self._training is not None and self._screen is not None:
+            return _RichBar(self._screen, nested=True)
+        console = self._find_console()
+        if not (console.is_interactive or console.is_jupyter):
             return PlainBar(stays=stays)
-        if self._training is None:
-            columns = self.configure_columns(self.trainer)
-            self._screen = _Screen(self._console, columns, self.theme, stays=stays)
-        assert self._screen is not None
-        return _RichBar(self._screen, nested=self._training is not None)
+        self._screen = _Screen(console, self.configure_columns(self.trainer), self.theme, stays=stays)
+        return _RichBar(self._screen, nested=False)
+
+    def _close(self) -> None:
+        super()._close()
+        self._screen = None
+
+    def _find_console(self) -> Console:
+        from rich.console import Console
+
+        return Console(**self._console_kwargs) if self._screen is None else self._screen.live.console
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar: arguments of `print`, or of `rich.console.Console.print`."""
-        if self._console is None or self.is_disabled or not kwargs.keys().isdisjoint(("file", "flush")):
+        if self.is_disabled or not kwargs.keys().isdisjoint(("file", "flush")):
             builtins.print(*args, **kwargs)
             return
         from rich.protocol import is_renderable
 
         as_it_is = {"markup": False, "highlight": False, "soft_wrap": True}
         shown = (arg if is_renderable(arg) else str(arg) for arg in args)
-        self._console.print(*shown, **{**as_it_is, **kwargs})
+        self._find_console().print(*shown, **{**as_it_is, **kwargs})
 
 
 class _Screen:
@@ -156,11 +153,11 @@ class _RichBar(Bar):
         self._nested = nested
         self._task: TaskID | None = None
         self._description = ""
-        self._meter = Meter()
+        self._meter = Meter(0)
 
-    def restart(self, description: str, total: float, done: int, began_s: float) -> None:
+    def restart(self, description: str, total: float) -> None:
         self._description = description
-        self._meter = Meter(total, done, began_s)
+        self._meter = Meter(total)
         self._drop_row()
         self._task = self._screen.rows.add_task(
             description, total=None if math.isinf(total) else total, count="", time="", rate="", metrics=""

@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Mapping
 from functools import cache
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fulmen.base import environ
@@ -131,15 +130,19 @@ class _TqdmBar(Bar):
     def __init__(self, bars: dict[str, Any], name: str) -> None:
         self._bars = bars
         self._name = name
-        self._next: tuple[str, float, int, float] | None = None
+        self._next: tuple[str, float] | None = None
 
-    def restart(self, description: str, total: float, done: int, began_s: float) -> None:
-        self._next = (description, total, done, began_s)
+    def restart(self, description: str, total: float) -> None:
+        self._next = (description, total)
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
         bar = self._bars[self._name]
         if self._next is not None:
-            _restart(bar, *self._next)
+            description, total = self._next
+            bar.set_description(description, refresh=False)
+            bar.total = None  # reset takes None for "as before"
+            bar.reset(convert_inf(total))
+            bar.initial = bar.n = done
             self._next = None
         if metrics:
             bar.set_postfix_str(format_metrics(metrics, "=", ", "), refresh=False)
@@ -154,17 +157,6 @@ class _TqdmBar(Bar):
         if not bar.leave:
             bar.total = bar.n  # notebooks leave an incomplete bar where it is
         bar.close()
-
-
-def _restart(bar: Any, description: str, total: float, done: int, began_s: float) -> None:
-    bar.set_description(description, refresh=False)
-    bar.total = None  # reset takes None for "as before"
-    bar.reset(convert_inf(total))
-    if not bar.disable:
-        late_s = monotonic() - began_s
-        bar.start_t -= late_s
-        bar.last_print_t -= late_s
-        bar.initial = bar.n = bar.last_print_n = done
 
 
 def convert_inf(x: float | None) -> float | None:
