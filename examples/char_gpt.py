@@ -2,6 +2,8 @@
 
     ./run char_gpt
     ./run char_gpt --max-steps 5000 --layers 6 --width 256 --context 256 --precision bf16-mixed
+
+The text comes with Python, so there is nothing to download.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def main(options: argparse.Namespace) -> None:
         logger=False,
         enable_checkpointing=False,
     )
-    trainer.fit(model, DataLoader(train, options.batch_size, shuffle=True), DataLoader(val, options.batch_size))
+    train_loader = DataLoader(train, batch_size=options.batch_size, shuffle=True)
+    trainer.fit(model, train_loader, DataLoader(val, batch_size=options.batch_size))
 
     print(model.eval().write("def ", length=400))
     loss = trainer.callback_metrics["val_loss"].item()
@@ -123,7 +126,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--max-steps", type=int, default=1000)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--context", type=int, default=64, help="characters that the network sees at once")

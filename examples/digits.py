@@ -2,7 +2,7 @@
 
     ./run digits
     ./run digits --max-epochs 10 --precision bf16-mixed
-    ./run digits --ckpt-path logs/digits/version_0/checkpoints/last.ckpt
+    ./run digits --version 0 --ckpt-path last        to go on with version 0, if it was interrupted
 
 The data are scikit-learn's: 1797 real digits of 8 x 8 pixels, so there is nothing to download.
 """
@@ -31,9 +31,9 @@ class Digits(pl.LightningDataModule):
         self.save_hyperparameters()
 
     def setup(self, stage: str) -> None:
-        digits = load_digits()
-        images = torch.from_numpy(digits.images).float().unsqueeze(1) / 16
-        labels = torch.from_numpy(digits.target)
+        pixels, digits = load_digits(return_X_y=True)
+        images = torch.tensor(pixels).float().view(-1, 1, 8, 8) / 16
+        labels = torch.tensor(digits)
         rest, test = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=0)
         train, val = train_test_split(rest, test_size=0.2, stratify=labels[rest], random_state=0)
         self.train, self.val, self.test = (TensorDataset(images[i], labels[i]) for i in (train, val, test))
@@ -117,7 +117,7 @@ class DigitReader(pl.LightningModule):
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.hparams.learning_rate, total_steps=self.trainer.estimated_stepping_batches
+            optimizer, self.hparams.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -127,9 +127,11 @@ def main(options: argparse.Namespace) -> None:
     data = Digits(options.batch_size, options.num_workers)
     model = DigitReader(learning_rate=options.learning_rate)
 
-    tensorboard = TensorBoardLogger(options.output, name="digits")
+    tensorboard = TensorBoardLogger(options.output, name="digits", version=options.version)
     csv = CSVLogger(options.output, name="digits", version=tensorboard.version)
-    best = ModelCheckpoint(monitor="val_accuracy", mode="max", filename="{epoch}-{val_accuracy:.4f}", save_last=True)
+    best = ModelCheckpoint(
+        monitor="val_accuracy", mode="max", filename="{epoch}-{val_accuracy:.4f}", save_last=True
+    )
     trainer = pl.Trainer(
         max_epochs=options.max_epochs,
         accelerator=options.accelerator,
@@ -147,7 +149,7 @@ def main(options: argparse.Namespace) -> None:
     probabilities = torch.cat(trainer.predict(model, data, ckpt_path="best"))
     show_hardest(data.test, probabilities)
     print(f"Test accuracy: {result['test_accuracy']:.4f} on {len(data.test)} digits that training never saw")
-    print(f"Best checkpoint: {best.best_model_path} (validation accuracy {best.best_model_score:.4f})")
+    print(f"Best checkpoint: {best.best_model_path}")
     print(f"Logs: {tensorboard.log_dir} (to look at them: tensorboard --logdir {options.output})")
 
 
@@ -155,25 +157,31 @@ def show_hardest(data: TensorDataset, probabilities: Tensor, count: int = 5) -> 
     """Draw the digits that the network is least sure of, side by side."""
     images, labels = data.tensors
     confidence, reading = probabilities.max(dim=1)
-    hardest = confidence.argsort()[:count].tolist()
-    print(f"\nThe {count} hardest of the test:")
-    print("".join(f"a {labels[i]} read as {reading[i]}".ljust(20) for i in hardest))
-    for row in range(images.shape[2]):
-        lines = ("".join(2 * " .:+#@"[round(5 * p)] for p in images[i, 0, row].tolist()) for i in hardest)
-        print("".join(line.ljust(20) for line in lines).rstrip())
+    hardest = confidence.argsort()[:count]
+    print(f"\nThe {count} hardest:")
+    print("  ".join(f"{labels[i]} read as {reading[i]}".ljust(16) for i in hardest))
+    draw(images[hardest].flatten(1))
     print()
 
 
+def draw(images: Tensor) -> None:
+    """Print images of 64 pixels side by side."""
+    drawn = [[2 * " .:+#@"[round(5 * pixel)] for pixel in image] for image in images.tolist()]
+    for row in range(0, 64, 8):
+        print("  ".join("".join(image[row : row + 8]) for image in drawn))
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--max-epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-workers", type=int, default=0, help="processes that load data beside the training")
+    parser.add_argument("--num-workers", type=int, default=0, help="processes that load the data")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, mps, ...")
     parser.add_argument("--precision", default="32-true", help="32-true, bf16-mixed, 16-mixed, 64-true, ...")
     parser.add_argument("--output", default="logs", help="folder for logs and checkpoints")
-    parser.add_argument("--ckpt-path", help="a checkpoint of an earlier run, to go on from there")
-    parser.add_argument("--fast-dev-run", action="store_true", help="one batch of everything, to see that it works")
+    parser.add_argument("--version", type=int, help="number of the run's folder in there (default: a new one)")
+    parser.add_argument("--ckpt-path", help="a checkpoint to go on from; 'last' finds that of the version")
+    parser.add_argument("--fast-dev-run", action="store_true", help="one batch of everything")
     main(parser.parse_args())

@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 
@@ -46,7 +46,8 @@ class GAN(pl.LightningModule):
     def forward(self, count: int) -> Tensor:
         return self.generator(torch.randn(count, self.hparams.noise_size, device=self.device))
 
-    def training_step(self, real: Tensor, batch_idx: int) -> None:
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        (real,) = batch
         optimize_generator, optimize_critic = self.optimizers()
 
         self.toggle_optimizer(optimize_generator)
@@ -76,32 +77,30 @@ class GAN(pl.LightningModule):
 
 def main(options: argparse.Namespace) -> None:
     pl.seed_everything(options.seed)
-    real = torch.from_numpy(load_digits().data).float() / 16
+    pixels, _ = load_digits(return_X_y=True)
+    real = torch.tensor(pixels).float() / 16
     model = GAN()
-    trainer = pl.Trainer(max_epochs=options.max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.fit(model, DataLoader(real, batch_size=64, shuffle=True, drop_last=True))
+    trainer = pl.Trainer(max_epochs=options.max_epochs, logger=False, enable_checkpointing=False)
+    trainer.fit(model, DataLoader(TensorDataset(real), batch_size=64, shuffle=True, drop_last=True))
 
     model.eval()
     with torch.no_grad():
         drawn = model(500)
     print("\nDrawn:")
     draw(drawn[:7])
-    distance, noise_distance = (distance_to_nearest(images, real) for images in (drawn, torch.rand_like(drawn)))
-    print(f"Distance to the nearest real digit: {distance:.2f}, and {noise_distance:.2f} for noise")
-
-
-def distance_to_nearest(images: Tensor, real: Tensor) -> float:
-    return torch.cdist(images, real).amin(dim=1).mean().item()
+    distance, of_noise = (torch.cdist(x, real).amin(dim=1).mean() for x in (drawn, torch.rand_like(drawn)))
+    print(f"Distance to the nearest real digit: {distance:.2f} ({of_noise:.2f} for noise)")
 
 
 def draw(images: Tensor) -> None:
     """Print images of 64 pixels side by side."""
-    for row in range(8):
-        print("  ".join("".join(2 * " .:+#@"[round(5 * p)] for p in image[8 * row :][:8]) for image in images.tolist()))
+    drawn = [[2 * " .:+#@"[round(5 * pixel)] for pixel in image] for image in images.tolist()]
+    for row in range(0, 64, 8):
+        print("  ".join("".join(image[row : row + 8]) for image in drawn))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--max-epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     main(parser.parse_args())

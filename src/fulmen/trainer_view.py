@@ -204,12 +204,12 @@ class TrainerView:
     @property
     def logged_metrics(self) -> dict[str, Tensor]:
         """What loggers were given last, by name."""
-        return {k: torch.tensor(v) for k, v in self._run.logbook.logged_table.items()} if self._run else {}
+        return self._run.logbook.logged_metrics() if self._run else {}
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
         """What the progress bar shows: numbers, as of the last flush."""
-        return self._run.logbook.progress_bar_table if self._run else {}
+        return self._run.logbook.progress_bar_metrics() if self._run else {}
 
     def add_metrics(self, metrics: dict[str, float]) -> None:
         """Show numbers in `callback_metrics` that something else than `self.log` found out."""

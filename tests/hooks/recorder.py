@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
 import fulmen as pl
+
+Class = TypeVar("Class", bound=type)
 
 SHARED_HOOKS = (
     "on_fit_start",
@@ -59,7 +61,7 @@ DATAMODULE_HOOKS = ("prepare_data", "on_exception")
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def recording(prefix: str, hooks: Iterable[str]) -> Callable[[type], type]:
+def recording(prefix: str, hooks: Iterable[str]) -> Callable[[Class], Class]:
     """Class decorator: each of the hooks notes `prefix.hook`, then does what the parent does."""
 
     def override(cls: type, hook: str) -> None:
@@ -73,7 +75,7 @@ def recording(prefix: str, hooks: Iterable[str]) -> Callable[[type], type]:
         method.__signature__ = inspect.signature(parent)  # type: ignore[attr-defined]
         setattr(cls, hook, method)
 
-    def decorate(cls: type) -> type:
+    def decorate(cls: Class) -> Class:
         for hook in hooks:
             override(cls, hook)
         return cls
@@ -207,8 +209,14 @@ class RecordingData(pl.LightningDataModule):
         """One loader, or a list of them where the split was given as a tuple."""
         n_batches = self.n_batches[split]
         if isinstance(n_batches, tuple):
-            return [DataLoader(torch.ones(n, 2), batch_size=1) for n in n_batches]
-        return DataLoader(torch.ones(n_batches, 2), batch_size=1)
+            return [loader_of(n) for n in n_batches]
+        return loader_of(n_batches)
+
+
+def loader_of(n_batches: int) -> DataLoader:
+    """Batches of one sample of two ones."""
+    samples: Any = torch.ones(n_batches, 2)  # a tensor is as good as a Dataset
+    return DataLoader(samples, batch_size=1)
 
 
 def make_trainer(

@@ -156,7 +156,8 @@ def test_predict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_several_loaders_run_one_after_the_other(tmp_path: Path, stage: str) -> None:
-    calls, returned = evaluate(tmp_path, stage, **{SPLITS[stage]: (1, 2)})
+    of_split: Any = {SPLITS[stage]: (1, 2)}
+    calls, returned = evaluate(tmp_path, stage, **of_split)
     assert calls == flat(prepare(stage), LOADERS[stage], LOOPS[stage](3), teardown(stage))
     if stage == "predict":
         assert returned == [[(0, 0)], [(1, 0), (1, 1)]]
@@ -174,10 +175,11 @@ def test_checkpoint_is_loaded_after_configure_model(tmp_path: Path, stage: str) 
     assert calls == flat(prepare(stage), LOAD, LOADERS[stage], LOOPS[stage](1), teardown(stage))
 
 
-@pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test"), ("predict", "predict")])
-def test_limit_of_zero_batches_runs_setup_and_teardown_alone(tmp_path: Path, stage: str, split: str) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_limit_of_zero_batches_runs_setup_and_teardown_alone(tmp_path: Path, stage: str) -> None:
     calls: list[str] = []
-    trainer = make_trainer(calls, tmp_path, **{f"limit_{split}_batches": 0})
+    no_batches: Any = {f"limit_{SPLITS[stage]}_batches": 0}
+    trainer = make_trainer(calls, tmp_path, **no_batches)
     getattr(trainer, stage)(RecordingModule(calls), datamodule=RecordingData(calls))
     assert calls == flat(prepare(stage), teardown(stage))
 

@@ -329,7 +329,7 @@ def test_limit_train_batches_zero_trains_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"max_epochs": 0}, {"max_steps": 0}])
-def test_no_epoch_to_train_trains_nothing(tmp_path: Path, options: dict[str, int]) -> None:
+def test_no_epoch_to_train_trains_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
     calls = fit(tmp_path, **options)
     assert [call for call in calls if call != "D.train_dataloader"] == flat(
         FIT_START, "CM.on_fit_end", teardown("fit")
@@ -370,7 +370,7 @@ class StreamData(RecordingData):
 
 
 @pytest.mark.parametrize("options", [{}, {"limit_train_batches": 10}])
-def test_loader_without_length_knows_its_last_batch(tmp_path: Path, options: dict[str, int]) -> None:
+def test_loader_without_length_knows_its_last_batch(tmp_path: Path, options: dict[str, Any]) -> None:
     """The scheduler steps in it and validation follows, also where a limit is never reached."""
     epoch = flat("CM.on_train_epoch_start", BATCH, BATCH, LAST_BATCH, VALIDATION, "CM.on_train_epoch_end")
     assert fit(tmp_path, StreamData([]), max_epochs=2, **options) == flat(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import fulmen as pl
 
 from .recorder import RecordingData, RecordingModule, make_trainer
 
@@ -10,13 +13,13 @@ from .recorder import RecordingData, RecordingModule, make_trainer
 class ProgressNotes(list[str]):
     """Appends `hook step epoch`, as the trainer says at that moment."""
 
-    trainer = None
+    trainer: pl.Trainer
 
     def append(self, call: str) -> None:
         super().append(f"{call} {self.trainer.global_step} {self.trainer.current_epoch}")
 
 
-def seen(root: Path, *hooks: str, train: int = 2, **options: object) -> list[str]:
+def seen(root: Path, *hooks: str, train: int = 2, **options: Any) -> list[str]:
     """The notes of these hooks during one `fit`."""
     notes = ProgressNotes()
     notes.trainer = make_trainer(notes, root, **options)

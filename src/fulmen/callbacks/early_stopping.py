@@ -20,9 +20,8 @@ from fulmen.core.callback import Callback
 from fulmen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 
 class EarlyStoppingReason(Enum):
@@ -144,7 +143,7 @@ class EarlyStopping(Callback):
             self._tell(trainer, message)
 
     def _judge(self, score: Tensor) -> tuple[EarlyStoppingReason, str]:
-        """Whether to stop, and what to tell the user; an improvement, or that there is none, is taken note of."""
+        """Whether to stop, and what to tell the user; notes an improvement, or that there is none."""
         reason = EarlyStoppingReason
         name, best = f"{self.monitor} = {score:.5g}", f"{self.best_score:.5g}"
         goal, limit = self.stopping_threshold, self.divergence_threshold

@@ -9,9 +9,8 @@ from fulmen.core.callback import Callback
 from fulmen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 
 class GradientAccumulationScheduler(Callback):

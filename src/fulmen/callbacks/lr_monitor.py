@@ -14,9 +14,8 @@ from fulmen.core.optimizers import NoOptimizer, bare
 from fulmen.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 
 class _Source(NamedTuple):

@@ -29,9 +29,8 @@ from fulmen.callbacks.monitoring import (
 )
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 
 class ModelCheckpoint(Checkpoint):
@@ -51,11 +50,11 @@ class ModelCheckpoint(Checkpoint):
     run took is not overwritten but gets a version, unless `enable_version_counter` is off.
     """
 
-    CHECKPOINT_JOIN_CHAR = "-"
-    CHECKPOINT_EQUALS_CHAR = "="
-    CHECKPOINT_NAME_LAST = "last"
-    FILE_EXTENSION = ".ckpt"
-    STARTING_VERSION = 1
+    CHECKPOINT_JOIN_CHAR: str = "-"
+    CHECKPOINT_EQUALS_CHAR: str = "="
+    CHECKPOINT_NAME_LAST: str = "last"
+    FILE_EXTENSION: str = ".ckpt"
+    STARTING_VERSION: int = 1
 
     def __init__(
         self,

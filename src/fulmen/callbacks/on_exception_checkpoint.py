@@ -10,9 +10,8 @@ from fulmen.callbacks.checkpoint import Checkpoint, try_to_save
 from fulmen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 
 class OnExceptionCheckpoint(Checkpoint):
@@ -21,7 +20,7 @@ class OnExceptionCheckpoint(Checkpoint):
     A later fit that is given no checkpoint resumes from this file, and removes it when it has gone well.
     """
 
-    FILE_EXTENSION = ".ckpt"
+    FILE_EXTENSION: str = ".ckpt"
 
     def __init__(self, dirpath: files.AnyPath, filename: str = "on_exception") -> None:
         if not filename:

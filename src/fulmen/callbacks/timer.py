@@ -15,9 +15,8 @@ from fulmen.core.callback import Callback
 from fulmen.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from fulmen.trainer import Trainer
-
     from fulmen.core.module import LightningModule
+    from fulmen.trainer import Trainer
 
 _STAGES = ("train", "sanity_check", "validate", "test", "predict")
 

@@ -189,7 +189,7 @@ def _pass_example(
     model: LightningModule, modules: Iterable[nn.Module], precision: Precision
 ) -> tuple[dict[nn.Module, _Passage], int]:
     """Send the example through `forward`; what each of `modules` did, and the FLOPs of everything."""
-    from torch.utils.flop_counter import FlopCounterMode  # a third of a second, for those who have an example
+    from torch.utils.flop_counter import FlopCounterMode  # imported by those who have an example
 
     example = precision.convert_input(move(model.example_input_array, model.device))
     context = precision.context()

@@ -43,6 +43,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
             checkpoint[type(run.precision).__qualname__] = state
         checkpoint[OWN_KEY] = {
             "progress": run.progress.state_dict(),
+            "metrics": run.logbook.callback_metrics(),
             "loggers": [logger.position() for logger in run.loggers],
         }
     checkpoint.update(run.module.hparams_for_checkpoint())
@@ -124,6 +125,7 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
+        run.logbook.callback_table.update(checkpoint[OWN_KEY]["metrics"])
     elif "loops" in checkpoint:
         progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
         run.progress.load_state_dict(progress.state_dict())

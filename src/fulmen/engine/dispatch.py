@@ -30,6 +30,7 @@ class Dispatch:
     def __init__(self) -> None:
         for hook in EVENTS:
             setattr(self, hook.name, ())
+        self.on_train_epoch_end_for_monitors: tuple[Call, ...] = ()
 
     if TYPE_CHECKING:
 
@@ -38,30 +39,37 @@ class Dispatch:
     def resolve(self, run: Run) -> None:
         """Find out who overrides what, at this moment."""
         for hook in EVENTS:
-            setattr(self, hook.name, tuple(_listeners(run, hook)))
+            setattr(self, hook.name, tuple(_listeners(run, hook, run.callbacks)))
+        epoch_end = next(hook for hook in EVENTS if hook.name == "on_train_epoch_end")
+        monitors = [callback for callback in run.callbacks if callback.monitors_metrics]
+        others = [callback for callback in run.callbacks if not callback.monitors_metrics]
+        self.on_train_epoch_end = tuple(_listeners(run, epoch_end, others))
+        self.on_train_epoch_end_for_monitors = tuple(_of_callbacks(run, epoch_end.name, monitors))
 
 
-def _listeners(run: Run, hook: Hook) -> list[Call]:
+def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
     """The callables of one event, in the order in which they fire."""
     name = hook.name
     from_data: list[Call] = []
-    before: list[Call] = []
-    after: list[Call] = []
     if (
         hook.datamodule
         and run.datamodule is not None
         and is_overridden(name, run.datamodule, LightningDataModule)
     ):
         from_data.append(wrap(run, name, run.datamodule, getattr(run.datamodule, name)))
-    for callback in run.callbacks:
-        if is_overridden(name, callback, Callback):
-            bound = partial(getattr(callback, name), run.trainer, run.module)
-            after_module = name == "on_train_epoch_end" and callback.monitors_metrics
-            (after if after_module else before).append(wrap(run, name, callback, bound))
+    calls = _of_callbacks(run, name, callbacks)
     if hook.module and is_overridden(name, run.module, LightningModule):
-        before.append(wrap(run, name, run.module, getattr(run.module, name)))
+        calls.append(wrap(run, name, run.module, getattr(run.module, name)))
     # The others are told of an exception before the data is.
-    return before + from_data if name == "on_exception" else from_data + before + after
+    return calls + from_data if name == "on_exception" else from_data + calls
+
+
+def _of_callbacks(run: Run, name: str, callbacks: list[Callback]) -> list[Call]:
+    return [
+        wrap(run, name, callback, partial(getattr(callback, name), run.trainer, run.module))
+        for callback in callbacks
+        if is_overridden(name, callback, Callback)
+    ]
 
 
 def wrap(run: Run, name: str, owner: Any, call: Call) -> Call:

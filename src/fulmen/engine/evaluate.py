@@ -12,6 +12,7 @@ from fulmen.base.overrides import is_overridden
 from fulmen.core.module import LightningModule
 from fulmen.engine.data import END, BatchStream, Limit, Loaders, prepare_evaluation_loaders, transfer_to
 from fulmen.engine.dispatch import spanned, step_caller
+from fulmen.engine.progress import QuietPoint
 from fulmen.engine.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
             logbook.flush_held()
         step = run.log_step if run.fn is TrainerFn.FITTING else run.progress.optimizer_step
         values = logbook.flush_epoch(stage, step, run.progress.epoch, publish=not sanity)
+        if run.fn is TrainerFn.FITTING and not sanity:
+            run.progress.point = QuietPoint.VALIDATED
         for call in getattr(hooks, f"on_{stage}_end"):
             call()
     return split_by_loader(values, len(loaders.loaders))
@@ -88,6 +91,7 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
     stream = BatchStream(loader, length, send_to=run.strategy.root_device if transfer is None else None)
     seen_key = (stage, dataloader_idx or 0)
     seen = run.batches_seen.get(seen_key, 0)
+    dirty = logbook.dirty[stage]
     hold_every = run.report_options.log_every_n_steps or 1
     batch_idx = 0
     while (batch := stream.take()) is not END:
@@ -102,8 +106,8 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
         stream.prefetch()
         for call in ends:
             call(output, batch, batch_idx, *index)
-        if logbook.dirty:
-            logbook.hold_step(seen + batch_idx)
+        if dirty:
+            logbook.hold_step(stage, seen + batch_idx)
             if (batch_idx + 1) % hold_every == 0 and run.stage is not RunningStage.SANITY_CHECKING:
                 logbook.flush_held()
         batch_idx += 1

@@ -31,6 +31,8 @@ def fit(run: Run) -> None:
     hooks, stop = run.hooks, run.stop
     for call in hooks.on_fit_start:
         call()
+    if run.progress.point is QuietPoint.EPOCH_END:  # of a checkpoint that was saved there
+        finish_epoch(run, complete=True)
     if run.data_options.limit_train_batches and not reason_to_stop(run):
         sanity_check(run)
     if run.data_options.limit_train_batches:
@@ -134,17 +136,25 @@ def fit_epoch(run: Run) -> None:
 
 
 def end_epoch(run: Run, *, complete: bool) -> None:
-    """Reduce what the epoch logged, tell everybody that it has ended, and go on to the next one."""
-    progress = run.progress
-    progress.point = QuietPoint.EPOCH_END
+    """Reduce what the epoch logged, and tell everybody that it has ended."""
+    run.progress.point = QuietPoint.EPOCH_END
     run.step.in_window = 0
     run.logbook.close_epoch("train")
     for call in run.hooks.on_train_epoch_end:
         call()
-    run.logbook.settle()
+    finish_epoch(run, complete=complete)
+
+
+def finish_epoch(run: Run, *, complete: bool) -> None:
+    """Let schedulers, loggers and those who stop and save act on the epoch, and go on to the next one."""
+    progress = run.progress
     if complete:
         step_schedulers(run, "epoch", on_plateau=True)
     run.logbook.flush_epoch("train", run.log_step, progress.epoch)
+    # Those that stop and save come last: what they decide on and save is the whole epoch.
+    progress.point = QuietPoint.EPOCH_DONE
+    for call in run.hooks.on_train_epoch_end_for_monitors:
+        call()
     progress.start_next_epoch()
 
 
@@ -183,7 +193,6 @@ def validate(run: Run) -> None:
     run.stage = RunningStage.TRAINING
     run.validation_is_due = False
     run.last_validation_s = time.monotonic()
-    run.progress.point = QuietPoint.VALIDATED
 
 
 def load_train_data(run: Run) -> None:

@@ -11,7 +11,8 @@ def from_progress(progress: Progress) -> dict[str, Any]:
     """`loops` as Lightning 2.6 would have written it at this quiet point."""
     at_batch_end = progress.point is QuietPoint.BATCH_END
     started_epochs = progress.epoch + int(progress.point is not QuietPoint.BETWEEN_EPOCHS)
-    finished = progress.epoch + int(progress.point is QuietPoint.EPOCH_END)
+    epoch_ends = progress.point in (QuietPoint.EPOCH_END, QuietPoint.EPOCH_DONE)
+    finished = progress.epoch + int(epoch_ends)
     epochs = {
         "ready": started_epochs,
         "completed": progress.epoch,
@@ -31,7 +32,7 @@ def from_progress(progress: Progress) -> dict[str, Any]:
         "epoch_loop.batch_progress": {
             "total": _batches(progress.total_batch, at_batch_end),
             "current": _batches(progress.batch, at_batch_end),
-            "is_last_batch": progress.point is QuietPoint.EPOCH_END,
+            "is_last_batch": epoch_ends,
         },
         "epoch_loop.scheduler_progress": {"total": dict(zeros), "current": dict(zeros)},
         "epoch_loop.automatic_optimization.state_dict": {},

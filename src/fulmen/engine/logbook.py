@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fulmen.strategies.strategy import Strategy
 
 SlotTable = dict[str, "Slot | MetricSlot"]
+STAGES = ("train", "validation", "test")
 OUTSIDE = "outside"
 """The scope in which no hook runs."""
 
@@ -56,8 +57,8 @@ class Logbook:
         """Which of several evaluation loaders is under way."""
         self.batch: Any = None
         """The batch under way, of which the number of samples is read when a mean needs it."""
-        self.dirty: list[Slot | MetricSlot] = []
-        """Slots with step values that no flush has seen."""
+        self.dirty: dict[str, list[Slot | MetricSlot]] = {stage: [] for stage in STAGES}
+        """By stage, the slots with step values that no flush has seen."""
         self._strategy = strategy
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
         self._held: list[Entry] = []
@@ -107,6 +108,7 @@ class Logbook:
                 expected=_named(slots[name].arguments),
             )
         step, epoch = _resolve_cadence(name, hook, on_step, on_epoch)
+        stage = stage_of(hook)
         suffix = f"/dataloader_idx_{loader}" if loader is not None and add_dataloader_idx else ""
         if loader and not suffix and name in self.scope(hook, 0):
             raise UsageError(
@@ -117,12 +119,12 @@ class Logbook:
         if isinstance(value, nn.Module):
             slot: Slot | MetricSlot = MetricSlot(
                 name, value, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
-                suffix=suffix, dirty=self.dirty,
+                suffix=suffix, dirty=self.dirty[stage],
             )  # fmt: skip
         else:
             slot = Slot(
                 name, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
-                reduction=parse_reduction(reduce_fx), enable_graph=enable_graph, suffix=suffix, dirty=self.dirty,
+                reduction=parse_reduction(reduce_fx), enable_graph=enable_graph, suffix=suffix, dirty=self.dirty[stage],
                 sample_count=self._sample_count,
             )  # fmt: skip
         slots[name] = slot
@@ -163,11 +165,11 @@ class Logbook:
     def flush_step(self, step: int, epoch: int) -> None:
         """Give the step values logged since the last flush to everybody."""
         self.settle()
-        self._publish(self._take_dirty(), step, epoch)
+        self._publish(self._take_dirty("train"), step, epoch)
 
-    def hold_step(self, step: int) -> None:
+    def hold_step(self, stage: str, step: int) -> None:
         """Keep the step values of an evaluation batch for the next flush; callbacks do not see them."""
-        self._held += self._take_dirty(step)
+        self._held += self._take_dirty(stage, step)
 
     def flush_held(self) -> None:
         """Give the step values that were held to everybody, one row per step."""
@@ -191,32 +193,45 @@ class Logbook:
     def flush_epoch(self, stage: str, step: int, epoch: int, *, publish: bool = True) -> dict[str, float]:
         """Give the epoch's values to everybody and start anew; returns them by the names that loggers show."""
         self.settle()
-        due = self._due(stage)
-        entries = [
-            Entry(name, value, slot.prog_bar, slot.logger)
-            for slot in due
-            for name, value in slot.epoch_shown.items()
-        ]
-        for slot in due:
+        entries = self._epoch_entries(stage)
+        for slot in self._due(stage):
             slot.reset()
         self._closing = None
         # The bar shows the last step values too; loggers get those at their own steps.
-        steps = [replace(entry, logger=False) for entry in self._take_dirty()]
+        steps = [replace(entry, logger=False) for entry in self._take_dirty(stage)]
         if not publish:
             self._held.clear()
             return {}
         numbers = self._publish(steps + entries, step, epoch)
         return {entry.name: numbers[entry.name] for entry in entries}
 
-    def _take_dirty(self, step: int | None = None) -> list[Entry]:
-        entries = []
-        for slot in self.dirty:
+    def _take_dirty(self, stage: str, step: int | None = None) -> list[Entry]:
+        entries = self._step_entries(stage, step)
+        for slot in self.dirty[stage]:
             slot.fresh = False
-            for name, value in slot.step_values().items():
-                shown = f"{name}_step{slot.suffix}" if slot.on_epoch else name + slot.suffix
-                entries.append(Entry(shown, value, slot.prog_bar, slot.logger, step))
-        self.dirty.clear()
+        self.dirty[stage].clear()
         return entries
+
+    def _step_entries(self, stage: str, step: int | None = None) -> list[Entry]:
+        """What no flush has seen yet."""
+        return [
+            Entry(
+                f"{name}_step{slot.suffix}" if slot.on_epoch else name + slot.suffix,
+                value,
+                slot.prog_bar,
+                slot.logger,
+                step,
+            )
+            for slot in self.dirty[stage]
+            for name, value in slot.step_values().items()
+        ]
+
+    def _epoch_entries(self, stage: str) -> list[Entry]:
+        return [
+            Entry(name, value, slot.prog_bar, slot.logger)
+            for slot in self._due(stage)
+            for name, value in slot.epoch_shown.items()
+        ]
 
     def _due(self, stage: str) -> list[Slot | MetricSlot]:
         """The slots of a stage that something was added to in this epoch."""
@@ -230,7 +245,7 @@ class Logbook:
 
     def settle(self) -> None:
         """Bring `callback_table` up to date with the values of this moment."""
-        for slot in self.dirty:
+        for slot in self.dirty["train"]:
             for name, value in slot.step_values().items():
                 self.callback_table[name + slot.suffix] = value
                 if slot.on_epoch:
@@ -287,6 +302,25 @@ class Logbook:
         self.settle()
         return {name: _as_tensor(value) for name, value in self.callback_table.items()}
 
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """The latest value of every name that loggers get, as tensors."""
+        unflushed = {entry.name: entry.value for entry in self._unflushed() if entry.logger}
+        return {name: _as_tensor(value) for name, value in {**self.logged_table, **unflushed}.items()}
+
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """What the bar shows: as of the last flush, or of the end of the epoch where that is being handled."""
+        if self._closing is not None:
+            self.settle()
+            entries = [entry for entry in self._epoch_entries(self._closing) if entry.prog_bar]
+            numbers = to_host([entry.value for entry in entries])
+            self.progress_bar_table.update(zip([entry.name for entry in entries], numbers, strict=True))
+        return self.progress_bar_table
+
+    def _unflushed(self) -> list[Entry]:
+        self.settle()
+        held = [entry for stage in STAGES for entry in self._step_entries(stage)]
+        return held + (self._epoch_entries(self._closing) if self._closing else [])
+
     def forget_tables(self) -> None:
         """Empty every table that users read."""
         self.callback_table.clear()
@@ -301,8 +335,12 @@ class ScopedSlots(dict[str, "Slot | MetricSlot"]):
         super().__init__()
         self.hook = hook
         self.dataloader_idx = dataloader_idx
-        stages = ("validation", "test")
-        self.stage = next((stage for stage in stages if stage in hook), "train")
+        self.stage = stage_of(hook)
+
+
+def stage_of(hook: str) -> str:
+    """The stage that a hook belongs to."""
+    return next((stage for stage in ("validation", "test") if stage in hook), "train")
 
 
 def _named(arguments: tuple[Any, ...]) -> str:

@@ -16,7 +16,9 @@ class QuietPoint(str, Enum):
     VALIDATED = "validated"
     """A batch and the validation that was due after it are done."""
     EPOCH_END = "epoch_end"
-    """Everything in the epoch is done but what follows `on_train_epoch_end`."""
+    """The batches and validations of an epoch are done; schedulers that follow a metric have not stepped yet."""
+    EPOCH_DONE = "epoch_done"
+    """The next epoch can begin."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Progress:
     @property
     def resumes_epoch(self) -> bool:
         """Whether the run goes on inside an epoch."""
-        return self.point in (QuietPoint.BATCH_END, QuietPoint.VALIDATED)
+        return self.point not in (QuietPoint.BETWEEN_EPOCHS, QuietPoint.EPOCH_DONE)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
@@ -50,7 +52,7 @@ class Progress:
         """Take up a state that `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, QuietPoint(value) if name == "point" else int(value))
-        if self.point is QuietPoint.EPOCH_END:  # what was left to do is what a resume begins with anyway
+        if self.point is QuietPoint.EPOCH_DONE:
             self.start_next_epoch()
 
     def start_next_epoch(self) -> None:

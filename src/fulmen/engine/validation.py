@@ -64,7 +64,7 @@ def is_due(run: Run, is_last_batch: bool) -> bool:
         return False
     if isinstance(options.val_check_interval, timedelta):
         due = time.monotonic() - run.last_validation_s >= options.val_check_interval.total_seconds()
-    elif run.val_check_batch == float("inf"):
+    elif options.val_check_interval == 1.0 and isinstance(options.val_check_interval, float):
         due = is_last_batch
     else:
         due = (progress.total_batch if every is None else progress.batch) % run.val_check_batch == 0

@@ -57,13 +57,18 @@ class Scripted(pl.LightningModule):
 class MemoryLogger(Logger):
     """Keeps what it is given."""
 
-    name = "memory"
-    version = 3
-
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.rows: list[tuple[int | None, dict[str, float]]] = []
         self.checkpoints_seen: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "memory"
+
+    @property
+    def version(self) -> int:
+        return 3
 
     @property
     def save_dir(self) -> str | None:

@@ -67,7 +67,7 @@ def test_a_subclass_spells_names_its_own_way() -> None:
 
 @pytest.mark.parametrize("filename", ["{epoch", "epoch}", "{}", "{{epoch}}"])
 def test_a_template_that_cannot_be_read_is_refused_at_once(filename: str) -> None:
-    with pytest.raises(ConfigError, match="epoch|{}"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         ModelCheckpoint(filename=filename)
 
 

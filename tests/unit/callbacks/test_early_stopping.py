@@ -181,4 +181,4 @@ def test_a_resumed_run_waits_no_longer_than_the_uninterrupted_one(tmp_path: Path
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        EarlyStopping(**({"monitor": "x"} | arguments))
+        EarlyStopping(**{"monitor": "x", **arguments})

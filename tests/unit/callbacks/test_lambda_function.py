@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from .scenarios import fit
 def test_each_function_is_called_with_the_arguments_of_its_hook(tmp_path: Path) -> None:
     calls: list[str] = []
 
-    def note(hook: str) -> object:
+    def note(hook: str) -> Callable[..., None]:
         def call(trainer: pl.Trainer, module: pl.LightningModule, *others: object, stage: str = "") -> None:
             assert isinstance(trainer, pl.Trainer)
             assert isinstance(module, pl.LightningModule)

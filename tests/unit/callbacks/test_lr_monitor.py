@@ -97,7 +97,7 @@ def two(module: Scripted) -> list[Adam]:
             {"lr-Adam": 0.1, "lr-Adam-1": 0.1},
         ),
         (
-            lambda m: (lambda first, second: ([first, second], [halved(second)]))(*two(m)),
+            lambda m: (lambda both: (both, [halved(both[1])]))(two(m)),
             True,
             {"lr-Adam": 0.2, "lr-Adam-1": 0.1},
         ),

@@ -1,4 +1,4 @@
-"""Which files there are after a fit: the lists are those that Lightning 2.6 leaves, unless a test says otherwise.
+"""Which files there are after a fit: those that Lightning 2.6 leaves, unless a test says otherwise.
 
 Each fit has three epochs of four batches, and validation losses 3, 1, 2, 0.5, 1.5.
 """
@@ -75,7 +75,7 @@ def test_files(
     ],
 )
 def test_the_last_one(arguments: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
-    checkpoint = ModelCheckpoint(tmp_path, **({"save_last": True} | arguments))
+    checkpoint = ModelCheckpoint(tmp_path, **{"save_last": True, **arguments})
     fit(tmp_path, checkpoint)
     assert names(tmp_path) == expected
     assert checkpoint.last_model_path == str(tmp_path / "last.ckpt")
@@ -191,6 +191,27 @@ def test_no_checkpoint_inside_an_accumulation_window(tmp_path: Path) -> None:
     assert seen.moments == [("epoch=0-step=1.ckpt", False)]
 
 
+def test_epochs_count_at_their_end_where_validation_never_runs(tmp_path: Path) -> None:
+    """Whatever `check_val_every_n_epoch` says; Lightning 2.6 then saves nothing at all."""
+    options: dict[str, Any] = {"check_val_every_n_epoch": 2, "max_epochs": 2}
+    make_trainer(tmp_path, ModelCheckpoint(tmp_path, save_top_k=-1), **options).fit(OnlyTrains(), batches())
+    assert names(tmp_path) == ["epoch=0-step=4.ckpt", "epoch=1-step=8.ckpt"]
+
+
+class OnlyTrains(pl.LightningModule):
+    """Has no `validation_step`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        return self.layer(batch[0]).sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 class Seen(Checkpoint):
     """Notes, at each save, which file is new and whether a window was open."""
 
@@ -236,8 +257,6 @@ def test_manual_optimization_with_two_optimizers_does_not_miss_a_step(tmp_path: 
     """The count goes 2, 4, 6, ...; 3 is passed at 4."""
 
     class Two(Scripted):
-        automatic_optimization = False
-
         def training_step(self, batch: Any, batch_idx: int) -> None:
             for optimizer in self.optimizers():
                 optimizer.zero_grad()
@@ -294,7 +313,7 @@ def test_folder_beside_the_logger(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint()
     fit(tmp_path, checkpoint, logger=logger)
     assert checkpoint.dirpath == str(tmp_path / "logs" / "memory" / "version_3" / "checkpoints")
-    assert names(checkpoint.dirpath) == ["epoch=2-step=12.ckpt"]
+    assert names(str(checkpoint.dirpath)) == ["epoch=2-step=12.ckpt"]
 
 
 def test_folder_of_a_logger_without_one(tmp_path: Path) -> None:

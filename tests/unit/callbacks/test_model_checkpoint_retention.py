@@ -84,10 +84,8 @@ def test_attributes_without_monitor(tmp_path: Path) -> None:
 def test_state_in_the_checkpoint(tmp_path: Path) -> None:
     """Keys and types as Lightning's, so that each can read the other's; every file knows itself."""
     fit(tmp_path, ModelCheckpoint(tmp_path, monitor="val_loss", save_last=True))
-    key = (
-        "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
-        "'train_time_interval': None}"
-    )
+    cadence = "'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': None"
+    key = f"ModelCheckpoint{{'monitor': 'val_loss', 'mode': 'min', {cadence}}}"
     best, last = str(tmp_path / "epoch=1-step=8.ckpt"), str(tmp_path / "last.ckpt")
     for path in (best, last):
         state = torch.load(path, weights_only=True)["callbacks"][key]

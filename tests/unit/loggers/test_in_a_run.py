@@ -100,7 +100,7 @@ def test_every_value_of_a_fit_is_in_the_files(tmp_path: Path) -> None:
 
 def test_hyperparameters_and_graph_are_logged(tmp_path: Path) -> None:
     loggers = CSVLogger(tmp_path, "csv"), TensorBoardLogger(tmp_path, "tb", log_graph=True)
-    make_trainer(list(loggers), tmp_path, max_steps=1).fit(make_net(lr=1e-7), loader())
+    make_trainer(list(loggers), tmp_path, max_steps=1).fit(make_net(lr=1e-7), loader(), loader())
 
     for logger in loggers:
         text = (Path(logger.log_dir) / "hparams.yaml").read_text()
@@ -113,7 +113,7 @@ def test_hyperparameters_and_graph_are_logged(tmp_path: Path) -> None:
 def test_a_run_that_fails_leaves_what_it_logged(tmp_path: Path) -> None:
     loggers = CSVLogger(tmp_path, "csv"), TensorBoardLogger(tmp_path, "tb")
     with pytest.raises(ZeroDivisionError):
-        make_trainer(list(loggers), tmp_path).fit(make_net(fail_at_step=4), loader())
+        make_trainer(list(loggers), tmp_path).fit(make_net(fail_at_step=4), loader(), loader())
 
     assert [int(row["step"]) for row in rows(loggers[0])] == [0, 1, 2, 3]
     assert [step for step, _ in scalars(loggers[1])["loss"]] == [0, 1, 2, 3]
@@ -123,7 +123,7 @@ def test_validation_after_a_fit_is_added(tmp_path: Path) -> None:
     loggers = CSVLogger(tmp_path, "csv"), TensorBoardLogger(tmp_path, "tb")
     net = make_net()
     trainer = make_trainer(list(loggers), tmp_path, max_steps=2)
-    trainer.fit(net, loader())
+    trainer.fit(net, loader(), loader())
     before = rows(loggers[0])
     trainer.validate(net, loader(), verbose=False)
 

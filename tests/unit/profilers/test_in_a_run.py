@@ -64,8 +64,8 @@ def make_trainer(profiler: Any, folder: Path) -> pl.Trainer:
     )
 
 
-def loader() -> Any:
-    data: Any = torch.ones(6, 2)
+def loader(n_batches: int = 3) -> Any:
+    data: Any = torch.ones(2 * n_batches, 2)
     return DataLoader(data, batch_size=2)
 
 
@@ -86,7 +86,7 @@ def test_hooks_and_steps_are_spans(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["simple", "advanced"])
 def test_profilers_have_names(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make_trainer(name, tmp_path).fit(Net(), loader())
+    make_trainer(name, tmp_path).fit(Net(), loader(), loader())
 
     (report,) = (text for text in caplog.messages if text.startswith("FIT Profiler Report"))
     assert "[LightningModule]Net.training_step" in report
@@ -95,7 +95,7 @@ def test_profilers_have_names(name: str, tmp_path: Path, caplog: pytest.LogCaptu
 def test_each_run_is_reported(tmp_path: Path) -> None:
     trainer = make_trainer(SimpleProfiler(tmp_path, "times"), tmp_path)
     net = Net()
-    trainer.fit(net, loader())
+    trainer.fit(net, loader(), loader())
     trainer.validate(net, loader(), verbose=False)
 
     assert "training_step" in (tmp_path / "fit-times.txt").read_text()
@@ -105,7 +105,7 @@ def test_each_run_is_reported(tmp_path: Path) -> None:
 
 def test_the_users_functions_are_counted(tmp_path: Path) -> None:
     profiler = AdvancedProfiler()
-    make_trainer(profiler, tmp_path).fit(Net(), loader())
+    make_trainer(profiler, tmp_path).fit(Net(), loader(), loader())
 
     section = profiler.summary().split("Profile stats for: [LightningModule]Net.training_step\n")[1]
     assert re.search(r"^ +6 .*\(users_own_function\)$", section.split("Profile stats for")[0], re.M)
@@ -115,7 +115,7 @@ def test_a_schedule_counts_batches(tmp_path: Path) -> None:
     profiler = PyTorchProfiler(
         tmp_path, "ops", row_limit=100, schedule=schedule(wait=1, warmup=1, active=2, repeat=1)
     )
-    make_trainer(profiler, tmp_path).fit(Net(), loader())
+    make_trainer(profiler, tmp_path).fit(Net(), loader(5), loader())
 
     assert {path.name for path in tmp_path.iterdir()} == {"fit-ops.txt", "fit-ops-step4.pt.trace.json"}
     report = (tmp_path / "fit-ops.txt").read_text()
@@ -128,11 +128,11 @@ def test_a_schedule_counts_batches(tmp_path: Path) -> None:
 def test_a_run_that_fails_is_reported_and_the_next_one_is_fine(kind: Any, tmp_path: Path) -> None:
     profiler = kind(tmp_path, "report")
     with pytest.raises(ZeroDivisionError):
-        make_trainer(profiler, tmp_path).fit(Net(fails=True), loader())
+        make_trainer(profiler, tmp_path).fit(Net(fails=True), loader(), loader())
     assert (tmp_path / "fit-report.txt").exists()
     assert sys.getprofile() is None
 
-    make_trainer(profiler, tmp_path).fit(Net(), loader())
+    make_trainer(profiler, tmp_path).fit(Net(), loader(), loader())
     assert "Net.training_step" in (tmp_path / "fit-report.txt").read_text()
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WIDEST_BAR = 40
 _NARROWEST_BAR = 10
+_TEXTS = ("count", "time", "rate")  # fields of a task: what columns show beside the description and the metrics
 
 
 @dataclass
@@ -108,7 +109,7 @@ class RichProgressBar(DrawnProgressBar):
 
 
 class _Screen:
-    """The last lines of the terminal, drawn over and over: a row per bar, and the metrics that have no room there."""
+    """The last lines of the terminal, drawn over and over: a row per bar, and metrics that have no room there."""
 
     def __init__(
         self, console: Console, columns: list[ProgressColumn], theme: RichProgressBarTheme, *, stays: bool
@@ -117,9 +118,10 @@ class _Screen:
         from rich.progress import BarColumn, Progress
 
         self.theme = theme
+        self.metrics = ""
         self.rows = Progress(*columns, console=console)  # never started: it lays out the rows
         self._bar_columns = [c for c in columns if isinstance(c, BarColumn) and c.bar_width == _WIDEST_BAR]
-        self._below = ""
+        self._has_metrics_below = False
         self.live = Live(
             console=console,
             auto_refresh=False,  # no thread: drawn when that is due
@@ -129,20 +131,24 @@ class _Screen:
         )
         self.live.start()
 
+    def draw(self) -> None:
+        """Fit the rows to the terminal: by a shorter bar, or else with the metrics below; and show them."""
+        tasks = self.rows.tasks
+        columns = zip(*((t.description, *(t.fields[name] for name in _TEXTS)) for t in tasks), strict=True)
+        width = self.live.console.width - len("^C")  # which a terminal shows behind the last line
+        room = width - sum(max(map(len, texts)) + 1 for texts in columns)
+        self._has_metrics_below = len(self.metrics) + 1 > room - _NARROWEST_BAR
+        beside = "" if self._has_metrics_below else self.metrics
+        self.rows.update(tasks[0].id, metrics=beside)
+        for column in self._bar_columns:
+            column.bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, room - len(beside) - bool(beside)))
+        self.live.refresh()
+
     def _render(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
-        return Group(self.rows, Text(self._below, self.theme.metrics)) if self._below else self.rows
-
-    def place(self, metrics: str, *texts: str) -> str:
-        """Make room for `metrics` beside `texts` by a shorter bar, or put them below; what goes beside them."""
-        room = self.live.console.width - sum(len(text) + 1 for text in texts)
-        fits = len(metrics) + 1 <= room - _NARROWEST_BAR
-        self._below = "" if fits else metrics
-        for column in self._bar_columns:
-            column.bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, room - fits * (len(metrics) + 1)))
-        return metrics if fits else ""
+        return Group(self.rows, Text(self.metrics, self.theme.metrics)) if self._has_metrics_below else self.rows
 
 
 class _RichBar(Bar):
@@ -152,28 +158,27 @@ class _RichBar(Bar):
         self._screen = screen
         self._nested = nested
         self._task: TaskID | None = None
-        self._description = ""
         self._meter = Meter(0)
 
     def restart(self, description: str, total: float) -> None:
-        self._description = description
         self._meter = Meter(total)
         self._drop_row()
         self._task = self._screen.rows.add_task(
-            description, total=None if math.isinf(total) else total, count="", time="", rate="", metrics=""
+            description, total=None if math.isinf(total) else total, **dict.fromkeys((*_TEXTS, "metrics"), "")
         )
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
         assert self._task is not None
         meter, theme = self._meter, self._screen.theme
         meter.note(done)
-        count, rate = meter.count_text, meter.rate_text
         time = f"{meter.elapsed_text} • {meter.remaining_text}"
-        shown = format_metrics(metrics, ": ", theme.metrics_text_delimiter, theme.metrics_format)
+        self._screen.rows.update(
+            self._task, completed=done, count=meter.count_text, time=time, rate=meter.rate_text
+        )
         if not self._nested:
-            shown = self._screen.place(shown, self._description, count, time, rate)
-        self._screen.rows.update(self._task, completed=done, count=count, time=time, rate=rate, metrics=shown)
-        self._screen.live.refresh()
+            delimiter, spec = theme.metrics_text_delimiter, theme.metrics_format
+            self._screen.metrics = format_metrics(metrics, ": ", delimiter, spec)
+        self._screen.draw()
 
     def _drop_row(self) -> None:
         if self._task is not None:
