@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fulmen"
@@ -18,8 +18,8 @@ class Source:
     """One file."""
 
     path: Path
-    text: str
-    tree: ast.Module
+    text: str = field(repr=False)
+    tree: ast.Module = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -28,52 +28,58 @@ class Source:
 
     @property
     def part(self) -> str:
-        """The package's member that it belongs to: "engine", "trainer", "__init__"."""
+        """The member of the package that it belongs to, such as "engine"; "__init__" for the package itself."""
         return self.name.split("/")[0].removesuffix(".py")
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported module, and whether the statement stands at module top."""
-
-    module: str
-    line: int
-    at_top: bool
-
-    @property
-    def root(self) -> str:
-        return self.module.partition(".")[0]
 
 
 @cache
 def sources() -> list[Source]:
-    paths = sorted(PACKAGE.rglob("*.py"))
-    assert paths
-    return [Source(path, text := path.read_text(), ast.parse(text, str(path))) for path in paths]
+    """Every file of the package."""
+    texts = {path: path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+    assert texts
+    return [Source(path, text, ast.parse(text, str(path))) for path, text in texts.items()]
 
 
-def imports(source: Source) -> Iterator[Import]:
-    """Every import that is executed; those for the type checker are not."""
-    return _imports(source.tree, at_top=True)
+@dataclass(frozen=True)
+class Import:
+    """A module that is imported at run time; what only a type checker imports does not count."""
+
+    source: Source
+    line: int
+    module: str
+    at_top: bool
+
+    @property
+    def root(self) -> str:
+        """The outermost package."""
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line} imports {self.module}"
 
 
-def _imports(node: ast.AST, *, at_top: bool) -> Iterator[Import]:
+@cache
+def imports() -> list[Import]:
+    """Every import of every file."""
+    return [found for source in sources() for found in _imports(source, source.tree, at_top=True)]
+
+
+def _imports(source: Source, node: ast.AST, *, at_top: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
-            yield Import(alias.name, node.lineno, at_top)
+            yield Import(source, node.lineno, alias.name, at_top)
     elif isinstance(node, ast.ImportFrom):
         module = "." * node.level + (node.module or "")
-        # `from fulmen import build` imports a module of the package, `from fulmen.build import make` a name.
-        names = [f"fulmen.{alias.name}" for alias in node.names] if module == "fulmen" else [module]
-        for name in names:
-            yield Import(name, node.lineno, at_top)
+        # `from fulmen import build` names a module, `from fulmen.build import make_precision` something in it.
+        modules = [f"{module}.{alias.name}" for alias in node.names] if module == "fulmen" else [module]
+        for name in modules:
+            yield Import(source, node.lineno, name, at_top)
     else:
-        at_top = at_top and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        skipped = node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else []
+        at_top = at_top and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for child in ast.iter_child_nodes(node):
-            if child not in skipped:
-                yield from _imports(child, at_top=at_top)
+            if not (_is_for_type_checkers(node) and child in node.body):
+                yield from _imports(source, child, at_top=at_top)
 
 
-def is_third_party(imported: Import) -> bool:
-    return imported.root not in sys.stdlib_module_names and imported.root not in ("fulmen", "torch")
+def _is_for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 
-import pytest
-
-from .sources import ROOT, Source, imports, is_third_party, sources
+from .sources import ROOT, Import, imports, sources
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
@@ -25,82 +24,69 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 """From the top down. Members of one floor do not import each other."""
 
-LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
+LEVELS = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 
-INDEPENDENT = ("metrics", "precision", "strategies")
-"""Floors of their own, which do not need each other all the same."""
+INDEPENDENT = frozenset({"metrics", "precision", "strategies"})
+"""Members with floors of their own that still do not need each other."""
 
 COMES_WITH_TORCH = "fsspec"
 
-every_source = pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+
+def target(found: Import) -> str:
+    """The member of the package that is imported."""
+    return found.module.split(".")[1] if "." in found.module else "__init__"
 
 
-def member(module: str) -> str:
-    """The part of the package that a module belongs to; the package itself is its `__init__`."""
-    return module.split(".")[1] if "." in module else "__init__"
+def is_third_party(found: Import) -> bool:
+    return found.root not in sys.stdlib_module_names and found.root not in ("fulmen", "torch")
+
+
+def complain(wrong: list[Import]) -> None:
+    assert not wrong, "\n".join(["", *map(str, wrong)])
 
 
 def test_each_member_of_the_package_has_a_floor() -> None:
-    assert {source.part for source in sources()} <= LEVEL.keys()
+    assert {source.part for source in sources()} <= LEVELS.keys()
 
 
-@every_source
-def test_imports_only_what_stands_above(source: Source) -> None:
-    inside = [found for found in imports(source) if found.root == "fulmen"]
-    wrong = [
-        f"{source.name}:{found.line} imports {found.module}"
-        for found in inside
-        if (target := member(found.module)) != source.part
-        and (LEVEL[target] >= LEVEL[source.part] or (target in INDEPENDENT and source.part in INDEPENDENT))
-    ]
-    assert not wrong
+def test_imports_only_what_stands_above() -> None:
+    edges = [(found.source.part, target(found), found) for found in imports() if found.root == "fulmen"]
+    across = [(importer, imported, found) for importer, imported, found in edges if importer != imported]
+    assert across
+    complain([found for importer, imported, found in across if LEVELS[imported] >= LEVELS[importer]])
+    complain([found for importer, imported, found in across if {importer, imported} <= INDEPENDENT])
 
 
-@every_source
-def test_imports_of_the_package_are_absolute_and_at_the_top(source: Source) -> None:
-    wrong = [
-        f"{source.name}:{found.line} imports {found.module}"
-        for found in imports(source)
-        if found.module.startswith(".") or (found.root == "fulmen" and not found.at_top)
-    ]
-    assert not wrong
+def test_imports_of_the_package_are_absolute_and_at_the_top() -> None:
+    complain([found for found in imports() if found.module.startswith(".")])
+    complain([found for found in imports() if found.root == "fulmen" and not found.at_top])
 
 
-@every_source
-def test_only_torch_is_imported_at_the_top(source: Source) -> None:
-    assert not [found for found in imports(source) if found.at_top and is_third_party(found)]
+def test_of_other_packages_only_torch_is_imported_at_the_top() -> None:
+    complain([found for found in imports() if found.at_top and is_third_party(found)])
 
 
-@every_source
-def test_optional_packages_are_imported_through_require(source: Source) -> None:
-    wrong = [
-        f"{source.name}:{found.line} imports {found.module}"
-        for found in imports(source)
-        if is_third_party(found) and found.root != COMES_WITH_TORCH
-    ]
-    assert not wrong
+def test_optional_packages_are_imported_through_require() -> None:
+    complain([found for found in imports() if is_third_party(found) and found.root != COMES_WITH_TORCH])
 
 
-@every_source
-def test_one_file_alone_reads_the_environment(source: Source) -> None:
-    if source.name == "base/environ.py":
-        return
-    readers = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-    wrong = [
-        f"{source.name}:{node.lineno} {ast.unparse(node)}"
-        for node in ast.walk(source.tree)
-        if (isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" and node.attr in readers)
-        or (isinstance(node, ast.ImportFrom) and node.module == "os" and readers & {a.name for a in node.names})
-    ]
-    assert not wrong
+def test_one_file_alone_knows_the_environment() -> None:
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+    readers = set()
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" and node.attr in names:
+                readers.add(source.name)
+            if isinstance(node, ast.ImportFrom) and node.module == "os":
+                readers |= {source.name for alias in node.names if alias.name in names}
+    assert readers == {"base/environ.py"}
 
 
 def test_the_floors_are_those_of_the_documentation() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("errors > "))
-    documented = [[part.strip() for part in floor.split(",")] for floor in line.split(">")]
-    levels = [{LEVEL[part] for part in floor if part != "..."} for floor in documented]
-    assert all(len(level) == 1 for level in levels), "members of one floor are written on one"
-    order = [level.pop() for level in levels]
-    assert order == sorted(order)
-    assert len(set(order)) == len(order)
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    line = next(line for line in lines if line.startswith("errors > "))
+    floors = [{part.strip() for part in floor.split(",")} - {"..."} for floor in line.split(">")]
+    levels = [{LEVELS[part] for part in floor} for floor in floors]
+    assert [len(level) for level in levels] == [1] * len(floors)
+    assert levels == sorted(levels, key=min)
+    assert len(set.union(*levels)) == len(floors)

@@ -93,7 +93,9 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
             warn_once("`self.log` was called without a Trainer; nothing is logged.")
             return
         slot = logbook.slots.get(name)
-        if slot is None or slot.arguments != (prog_bar, logger, on_step, on_epoch, reduce_fx):
+        if slot is None or slot.arguments != (
+            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx, rank_zero_only
+        ):  # fmt: skip
             slot = logbook.open_slot(
                 name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist,
                 sync_dist_group, add_dataloader_idx, rank_zero_only,

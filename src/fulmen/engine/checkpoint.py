@@ -61,9 +61,18 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
 
 def save(run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None) -> None:
     """Write a checkpoint of this moment."""
+    if run.flush_is_due:
+        flush_step(run)
     for logger in run.loggers:
         logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
     run.strategy.save(parts(run, weights_only=weights_only), path, storage_options)
+
+
+def flush_step(run: Run) -> None:
+    """Give the step values of the batch under way to everybody."""
+    run.flush_is_due = False
+    if run.report_options.log_every_n_steps:
+        run.logbook.flush_step(run.log_step, run.progress.epoch)
 
 
 def read(run: Run, path: str, *, weights_only: bool | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from fulmen.base.overrides import is_overridden
 from fulmen.base.random import SeedWorker, workers_are_seeded
@@ -118,13 +118,23 @@ def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
 
 def _without_shuffling(loader: DataLoader) -> DataLoader:
     """The same loader in the data set's own order, so that the first batches are always the same."""
-    if isinstance(loader.sampler, SequentialSampler) or loader.batch_sampler is None:
+    if isinstance(loader.sampler, SequentialSampler) or isinstance(loader.dataset, IterableDataset):
         return loader
-    if not isinstance(loader.sampler, RandomSampler) or type(loader.batch_sampler) is not BatchSampler:
+    random = isinstance(loader.sampler, RandomSampler) and type(loader.batch_sampler) is BatchSampler
+    if not (random and can_change_batches(loader)):
         warn("overfit_batches keeps your own sampler; see to it that it gives the same batches each time.")
         return loader
     sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last)  # pyright: ignore
     return with_batch_sampler(loader, sampler)
+
+
+def can_change_batches(loader: Any) -> bool:
+    """Whether `with_batch_sampler` can make the same loader with other batches."""
+    return (
+        type(loader) is DataLoader
+        and loader.batch_sampler is not None
+        and not isinstance(loader.dataset, IterableDataset)
+    )
 
 
 def with_batch_sampler(loader: DataLoader, batch_sampler: Any) -> DataLoader:

@@ -12,6 +12,7 @@ from fulmen.base.overrides import is_overridden
 from fulmen.core.module import LightningModule
 from fulmen.engine.data import END, BatchStream, Limit, Loaders, prepare_evaluation_loaders, transfer_to
 from fulmen.engine.dispatch import spanned, step_caller
+from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.states import RunningStage, TrainerFn
 
@@ -57,6 +58,8 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
     sanity = run.stage is RunningStage.SANITY_CHECKING
     if not any(loaders.lengths):
         return []
+    nowhere = logbook.scope(OUTSIDE)
+    logbook.slots = nowhere
     with evaluation_mode(run, stage), gradients_off(run):
         for call in getattr(hooks, f"on_{stage}_start"):
             call()
@@ -66,6 +69,7 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
             _evaluate_loader(run, stage, loader, min(length, most_batches), index if several else None)
         logbook.dataloader_idx = None
+        logbook.slots = nowhere
         logbook.close_epoch(stage)
         for call in getattr(hooks, f"on_{stage}_epoch_end"):
             call()
@@ -94,7 +98,9 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
     dirty = logbook.dirty[stage]
     hold_every = run.report_options.log_every_n_steps or 1
     batch_idx = 0
+    nowhere = logbook.scope(OUTSIDE)
     while (batch := stream.take()) is not END:
+        logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, dataloader_idx or 0)
         logbook.batch = batch

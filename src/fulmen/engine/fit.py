@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from fulmen.base.random import isolate_rng
 from fulmen.base.report import info
+from fulmen.engine.checkpoint import flush_step
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders, set_epoch
 from fulmen.engine.dispatch import in_span
 from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
+from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.schedules import step_schedulers
 from fulmen.engine.states import RunningStage
@@ -75,6 +77,7 @@ def fit_epoch(run: Run) -> None:
     stream = BatchStream(loaders.loaders[0], loaders.lengths[0], skip=progress.batch, send_to=send_to)
     if resumes:
         take_up(run)
+    nowhere = logbook.scope(OUTSIDE)
     take = in_span(run, "train_dataloader_next", stream.take)
     run_step = in_span(run, "run_training_batch", step.run)
     complete = True
@@ -83,6 +86,7 @@ def fit_epoch(run: Run) -> None:
         batch_idx = progress.batch
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
+        logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, 0)
         logbook.batch = batch
@@ -106,6 +110,7 @@ def fit_epoch(run: Run) -> None:
                 step_schedulers(run, "step", on_plateau=False)
         if is_last and run.schedulers:
             step_schedulers(run, "epoch", on_plateau=False)
+        run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
         run.validation_is_due = is_due(run, is_last)
         progress.point = QuietPoint.BATCH_END
 
@@ -113,8 +118,8 @@ def fit_epoch(run: Run) -> None:
             outputs = step.outputs
             for call in hooks.on_train_batch_end:
                 call(outputs, batch, batch_idx)
-        if updated and log_every and (progress.window % log_every == 0 or stop.requested):
-            logbook.flush_step(run.log_step, progress.epoch)
+        if run.flush_is_due or (updated and stop.requested):
+            flush_step(run)
         if stop.interrupts:
             return
         stops = stop.requested and may_stop(run)
@@ -186,6 +191,7 @@ def sanity_check(run: Run) -> None:
 
 def validate(run: Run) -> None:
     """Validate in the middle of training."""
+    run.logbook.slots = run.logbook.scope(OUTSIDE)
     if not run.accumulating:
         run.module.on_validation_model_zero_grad()
     run.stage = RunningStage.VALIDATING

@@ -96,11 +96,18 @@ class Logbook:
         rank_zero_only: bool,
     ) -> Slot | MetricSlot:  # fmt: skip
         """The slot of a name that was not logged in this hook before; raises `UsageError` where logging is wrong."""
-        arguments = (prog_bar, logger, on_step, on_epoch, reduce_fx)
+        arguments = (
+            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx, rank_zero_only
+        )  # fmt: skip
         slots = self.slots
         hook, loader = (
             (slots.hook, slots.dataloader_idx) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
         )
+        if "/dataloader_idx_" in name:
+            raise UsageError(
+                f"`self.log({name!r})` uses a name that tells evaluation loaders apart.",
+                fix="another name: the suffix is added where there are several loaders",
+            )
         if name in slots:
             raise UsageError(
                 f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
@@ -344,7 +351,10 @@ def stage_of(hook: str) -> str:
 
 
 def _named(arguments: tuple[Any, ...]) -> str:
-    names = ("prog_bar", "logger", "on_step", "on_epoch", "reduce_fx")
+    names = (
+        "prog_bar", "logger", "on_step", "on_epoch", "reduce_fx", "enable_graph", "sync_dist", "add_dataloader_idx",
+        "rank_zero_only",
+    )  # fmt: skip
     return ", ".join(f"{name}={value!r}" for name, value in zip(names, arguments, strict=True))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler
 
-from fulmen.engine.data import END, BatchStream, with_batch_sampler
+from fulmen.engine.data import END, BatchStream, can_change_batches, with_batch_sampler
 from fulmen.engine.evaluate import (
     batch_transfer,
     evaluation_mode,
@@ -114,7 +114,7 @@ def _predict_loader(
 
 def _recording(loader: Any) -> tuple[Any, IndexRecorder | None]:
     """A loader that tells which samples are in its batches, and where to read that."""
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+    if not can_change_batches(loader):
         return loader, None
     recorder = IndexRecorder(loader.batch_sampler)
     return with_batch_sampler(loader, recorder), recorder

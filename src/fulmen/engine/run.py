@@ -63,6 +63,8 @@ class Run:
     log_step: int = 0
     """The step that loggers are given: accumulation windows finished before the batch under way."""
     is_last_batch: bool = False
+    flush_is_due: bool = False
+    """Whether the step values of the batch under way are still to be flushed."""
     validation_is_due: bool = False
     """Whether a validation follows the training batch under way."""
     last_validation_s: float = 0.0

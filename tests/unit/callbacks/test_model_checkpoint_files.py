@@ -6,6 +6,7 @@ Each fit has three epochs of four batches, and validation losses 3, 1, 2, 0.5, 1
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 import fulmen as pl
 from fulmen.base.report import FulmenWarning
-from fulmen.callbacks import Checkpoint, ModelCheckpoint
+from fulmen.callbacks import Checkpoint, LambdaCallback, ModelCheckpoint
 
 from .scenarios import MemoryLogger, Scripted, batches, fit, make_trainer, names
 
@@ -290,6 +291,16 @@ def test_an_exception_leaves_a_checkpoint_beside_the_others(error: BaseException
     assert names(tmp_path) == ["epoch=0-step=4.ckpt", "epoch=1-step=6.ckpt", "last.ckpt"]
     assert Path(checkpoint.best_model_path).name == "epoch=0-step=4.ckpt"
     assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 6
+
+
+def test_ctrl_c_leaves_a_checkpoint_after_the_step_it_falls_into(tmp_path: Path) -> None:
+    def interrupt(trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    saver = ModelCheckpoint(tmp_path, save_on_exception=True)
+    fit(tmp_path, LambdaCallback(on_train_batch_start=interrupt), saver)
+    assert names(tmp_path) == ["epoch=0-step=4.ckpt", "epoch=1-step=6.ckpt"]
 
 
 def test_an_exception_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,21 @@ class Stream(IterableDataset[Tensor]):
 def stream(count: int) -> DataLoader[Any]:
     """A loader without a length that gives the numbers 1 to `count`, one in a batch."""
     return DataLoader(Stream(count), batch_size=1)
+
+
+class Given:
+    """A loader that gives these batches as they are, and counts how often it was begun."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self.batches = batches
+        self.begun = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.begun += 1
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 class Rows(Logger):

@@ -252,7 +252,14 @@ def test_the_writer_can_be_used_by_itself(tmp_path: Path) -> None:
     assert metrics_file(tmp_path).read_text() == "b,step\n2,3\n"
 
 
-def test_remote_folders(tmp_path: Path) -> None:
+def test_remote_folders_that_cannot_append(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_file = files.open_file
+
+    def open_without_appending(path: str, mode: str = "r") -> Any:
+        assert mode != "ab"
+        return open_file(path, mode)
+
+    monkeypatch.setattr(files, "open_file", open_without_appending)
     folder = "memory://csv_logger"
     write(folder, ({"a": 1}, 0), ({"a": 2}, 1))
     write(folder, ({"a": 3}, 2), ({"b": 4}, 2))

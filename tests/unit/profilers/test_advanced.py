@@ -131,7 +131,6 @@ def test_spans_left_open_by_an_error_end_with_the_run() -> None:
     profiler.setup("fit")
     profiler.start("outer")
     profiler.start("inner")
-    assert "outer" in profiler.summary()
     profiler.teardown("fit")
     assert sys.getprofile() is None
 
