@@ -181,7 +181,7 @@ if __name__ == "__main__":
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, mps, ...")
     parser.add_argument("--precision", default="32-true", help="32-true, bf16-mixed, 16-mixed, 64-true, ...")
     parser.add_argument("--output", default="logs", help="folder for logs and checkpoints")
-    parser.add_argument("--version", type=int, help="number of the run's folder in there (default: a new one)")
+    parser.add_argument("--version", type=int, help="number of the run's folder in there; new by default")
     parser.add_argument("--ckpt-path", help="a checkpoint to go on from; 'last' finds that of the version")
     parser.add_argument("--fast-dev-run", action="store_true", help="one batch of everything")
     main(parser.parse_args())

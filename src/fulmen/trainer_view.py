@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fulmen.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from fulmen.callbacks import Checkpoint, EarlyStopping, GradientAccumulationScheduler, ProgressBar
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
@@ -22,6 +22,7 @@ from fulmen.engine.predict import Predictions
 from fulmen.engine.progress import Progress
 from fulmen.engine.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from fulmen.engine.validation import wants_validation
+from fulmen.errors import UsageError
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator
 from fulmen.strategies import Strategy
@@ -176,6 +177,12 @@ class TrainerView:
         """
         if self._run is None or self._run.fn is not TrainerFn.FITTING:
             return self.max_steps if self.max_steps != -1 else math.inf
+        varying = next((c for c in self.callbacks if isinstance(c, GradientAccumulationScheduler)), None)
+        if varying is not None and len(varying.scheduling) > 1:
+            raise UsageError(
+                "The number of optimizer steps is not known while GradientAccumulationScheduler changes it.",
+                fix="tell the schedule its length yourself",
+            )
         load_train_data(self._run)
         length = self._run.train_loaders.lengths[0]
         epochs = self._fit.epoch_limit

@@ -49,6 +49,8 @@ class Case:
     device: str = "cpu"
     skips: tuple[int, ...] = ()
     """Indices of the batches whose loss is not used."""
+    explodes: tuple[int, ...] = ()
+    """Indices of the batches whose gradients are infinite."""
 
     def __str__(self) -> str:
         return self.title.replace(" ", "_")
@@ -91,6 +93,8 @@ def train_bare(case: Case) -> Outcome:
             outcome.losses.append(loss.detach())
             if index == window_start:
                 optimizer.zero_grad()
+            if index in case.explodes:
+                loss = loss * float("inf")
             if index not in case.skips:
                 scaler.scale(loss / (window_end - window_start)).backward()
             used = set(range(window_start, window_end)).difference(case.skips)

@@ -24,6 +24,7 @@ def default_folder(trainer: Trainer) -> str:
 
 
 def same_folder(a: str | None, b: str | None) -> bool:
+    """Whether both paths lead to one folder."""
     if a is None or b is None or files.is_url(a) or files.is_url(b):
         return a == b
     return os.path.realpath(a) == os.path.realpath(b)

@@ -24,6 +24,22 @@ class Callback:
     saves_checkpoints: ClassVar[bool] = False
     """Whether it has to come after all other callbacks, to save the state that they are in."""
 
+    _module: LightningModule | None = None
+
+    def attach(self, module: LightningModule | None) -> None:
+        """Make `module` the one that `log` goes to."""
+        self._module = module
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """`LightningModule.log`, from a hook of this callback."""
+        if self._module is not None:
+            self._module.log(name, value, *args, **kwargs)
+
+    def log_dict(self, dictionary: Any, *args: Any, **kwargs: Any) -> None:
+        """`LightningModule.log_dict`, from a hook of this callback."""
+        if self._module is not None:
+            self._module.log_dict(dictionary, *args, **kwargs)
+
     @property
     def state_key(self) -> str:
         """The name under which a checkpoint holds this callback's state; unique among a run's callbacks."""

@@ -13,6 +13,7 @@ from fulmen.base.report import warn
 from fulmen.base.safe_load import demand_restored
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
+from fulmen.engine.states import TrainerFn
 from fulmen.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ _FREE_TEXT_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
     """Everything that a run can be taken up from, as plain data; with `weights_only`, what inference needs."""
+    progress = run.progress.before_window(run.step.in_window) if run.fn is TrainerFn.FITTING else run.progress
     checkpoint: dict[str, Any] = {
-        "epoch": run.progress.epoch,
-        "global_step": run.progress.optimizer_step,
+        "epoch": progress.epoch,
+        "global_step": progress.optimizer_step,
         VERSION_KEY: LIGHTNING_VERSION,
         "state_dict": run.module.state_dict(),
-        "loops": lightning_loops.from_progress(run.progress),
+        "loops": lightning_loops.from_progress(progress),
     }
     if not weights_only:
         checkpoint["callbacks"] = {c.state_key: state for c in run.callbacks if (state := c.state_dict())}
@@ -42,7 +44,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
         if state := run.precision.state_dict():
             checkpoint[type(run.precision).__qualname__] = state
         checkpoint[OWN_KEY] = {
-            "progress": run.progress.state_dict(),
+            "progress": progress.state_dict(),
             "metrics": run.logbook.callback_metrics(),
             "loggers": [logger.position() for logger in run.loggers],
         }

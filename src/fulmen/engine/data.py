@@ -216,7 +216,8 @@ class BatchStream:
             (item[0] for item in iterator) if isinstance(loader, CombinedLoader) else iterator
         )
         self._length = length
-        self._sized = length_of(loader) != float("inf")
+        self._natural_length = length_of(loader)
+        self._sized = self._natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
         self._ahead: list[Any] = []
         self._fetched = self._taken = skip
@@ -237,11 +238,13 @@ class BatchStream:
 
     def prefetch(self) -> None:
         """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
-        if self._mover is not None and not self._ahead:
+        if self._mover is not None and not self._ahead and self._fetched < self._length:
             self._ahead.append(self._fetch())
 
     def _fetch(self) -> Any:
         if self._fetched >= self._length:
+            if self._fetched == self._natural_length:  # let the loader come to its end, as a `for` loop does
+                next(self._iterator, END)
             return END
         self._fetched += 1
         batch = next(self._iterator, END)

@@ -82,6 +82,8 @@ def attach_callbacks(run: Run) -> None:
     kept = [callback for callback in run.callbacks if type(callback) not in kinds or callback in own]
     run.callbacks[:] = kept + [callback for callback in own if callback not in kept]
     run.callbacks.sort(key=lambda callback: callback.saves_checkpoints)
+    for callback in run.callbacks:
+        callback.attach(run.module)
     seen: dict[str, Callback] = {}
     for callback in run.callbacks:
         other = seen.setdefault(callback.state_key, callback)
@@ -169,4 +171,6 @@ def close(run: Run, *, status: str) -> None:
     if run.profiler is not None:
         run.profiler.describe()
         run.profiler.teardown(str(run.fn))
+    for callback in run.callbacks:
+        callback.attach(None)
     run.module.attach(run.trainer, None)

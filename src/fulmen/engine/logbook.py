@@ -268,7 +268,9 @@ class Logbook:
             values = slot.epoch_values()
         else:
             total, weight = slot.partial()
-            values = {slot.name: total / weight if slot.weighs and weight else total}
+            if slot.weighs:
+                total = total / weight if weight else float("nan")
+            values = {slot.name: total}
         fork = "_epoch" if slot.on_step else ""
         slot.epoch_shown = {f"{name}{fork}{slot.suffix}": value for name, value in values.items()}
         self.callback_table.update(slot.epoch_shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -54,6 +54,17 @@ class Progress:
             setattr(self, name, QuietPoint(value) if name == "point" else int(value))
         if self.point is QuietPoint.EPOCH_DONE:
             self.start_next_epoch()
+
+    def before_window(self, batches: int) -> Progress:
+        """Where the run stood before the accumulation window under way, of which `batches` are done.
+
+        Its gradients are in no checkpoint, so a run that is taken up begins it again.
+        """
+        if not batches:
+            return self
+        return replace(
+            self, batch=self.batch - batches, total_batch=self.total_batch - batches, point=QuietPoint.VALIDATED
+        )
 
     def start_next_epoch(self) -> None:
         """The epoch under way is finished."""

@@ -145,12 +145,17 @@ class Slot:
         elif self.reduction in ("mean", "sum"):
             self._total = self._total + part
         else:
-            self._total = _extremum(self.reduction, self._total, part)
+            pair: list[Any] = [self._total, part]
+            if isinstance(part, Tensor) or isinstance(self._total, Tensor):
+                self._total = stack(pair).min() if self.reduction == "min" else stack(pair).max()
+            else:
+                self._total = _extremum(self.reduction, pair)
 
     def _fold_numbers(self) -> float:
+        numbers: list[Any] = self._pending
         if self.reduction == "mean":
-            return sum(value * weight for value, weight in zip(self._pending, self._weights, strict=True))  # pyright: ignore
-        return {"sum": sum, "min": min, "max": max}[str(self.reduction)](self._pending)  # pyright: ignore
+            return sum(value * weight for value, weight in zip(numbers, self._weights, strict=True))
+        return sum(numbers) if self.reduction == "sum" else _extremum(self.reduction, numbers)
 
     def _fold_tensors(self) -> Tensor:
         values = stack(self._pending)
@@ -259,24 +264,17 @@ class MetricSlot:
 
 def stack(values: list[Value]) -> Tensor:
     """Values as one tensor of their common type, at least float32, on the device of the first tensor."""
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    device = tensors[0].device if tensors else torch.device("cpu")
-    made = [
-        value
-        if isinstance(value, Tensor)
-        else torch.tensor(value, dtype=torch.float64 if not tensors else None)
-        for value in values
-    ]
-    made = [tensor.to(device, non_blocking=True) for tensor in made]
-    kinds = {tensor.dtype for tensor in made}
-    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
-        common = torch.float64 if torch.float64 in kinds and device.type != "mps" else torch.float32
-        made = [tensor.to(common) for tensor in made]
-    return torch.stack(made)
+    kinds = {value.dtype if isinstance(value, Tensor) else None for value in values}
+    if len(kinds) == 1 and kinds <= {torch.float32, torch.float64}:
+        return torch.stack(values)  # pyright: ignore[reportArgumentType]  # all are tensors
+    device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
+    exact = kinds <= {torch.float16, torch.bfloat16, torch.float32} or device.type == "mps"
+    common = torch.float32 if exact else torch.float64  # float64 holds Python's numbers, and large counts
+    return torch.stack([torch.as_tensor(value, dtype=common).to(device, non_blocking=True) for value in values])
 
 
-def _extremum(reduction: Any, a: Value, b: Value) -> Value:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        pair = stack([a, b])
-        return pair.min() if reduction == "min" else pair.max()
-    return min(a, b) if reduction == "min" else max(a, b)
+def _extremum(reduction: Any, numbers: list[float]) -> float:
+    """The least or the greatest number; Python's own `min` and `max` may pass a NaN over."""
+    if any(number != number for number in numbers):
+        return float("nan")
+    return min(numbers) if reduction == "min" else max(numbers)

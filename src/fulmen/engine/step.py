@@ -123,7 +123,6 @@ class AutomaticStep(Step):
             self._open_window(batch_idx)
         self._window_count = self.in_window + 1
         closes = is_last or self._window_count >= self._window_size
-        self.in_window = 0 if closes else self._window_count
         no_sync = None if closes else self._run.strategy.no_sync()
         if no_sync is not None:
             with no_sync:
@@ -136,6 +135,7 @@ class AutomaticStep(Step):
                 self._before_step()
                 if self._has_gradients:
                     self._precision.step(self._optimizer)
+        self.in_window = 0 if closes else self._window_count
         if closes:
             self._run.progress.optimizer_step += 1
         return closes

@@ -42,6 +42,7 @@ class MixedPrecision(Precision):
         self.scaler = scaler
         self._unscaled: set[int] = set()
         self._stepped: set[int] = set()
+        self._scaled = False
 
     def context(self) -> Callable[[], AbstractContextManager[Any]]:
         # Entered anew for each step: a cache of casted weights that outlives an update would be stale.
@@ -51,10 +52,11 @@ class MixedPrecision(Precision):
         if self.scaler is None:
             return loss
         self._update()
+        self._scaled = True
         return self.scaler.scale(loss)
 
     def unscale(self, optimizer: Optimizer) -> None:
-        if self.scaler is not None and id(optimizer) not in self._unscaled | self._stepped:
+        if self._may_step(optimizer) and self.scaler and id(optimizer) not in self._unscaled | self._stepped:
             self.scaler.unscale_(optimizer)
             self._unscaled.add(id(optimizer))
 
@@ -67,12 +69,18 @@ class MixedPrecision(Precision):
                 fix="precision='bf16-mixed' or '32-true'",
             )
         result = None if closure is None else closure()  # the scaler has to see the gradients before the step
+        if not self._may_step(optimizer):
+            return result
         if id(optimizer) in self._stepped:
             self._update()
         self.scaler.step(optimizer, **kwargs)
         self._unscaled.discard(id(optimizer))
         self._stepped.add(id(optimizer))
         return result
+
+    def _may_step(self, optimizer: Optimizer) -> bool:
+        """Whether there are gradients; the scaler takes their absence for a mistake."""
+        return self._scaled and any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
     def _update(self) -> None:
         """Adapt the scale to what the last steps saw.

@@ -263,11 +263,12 @@ def test_remote_folders_that_cannot_append(monkeypatch: pytest.MonkeyPatch) -> N
     folder = "memory://csv_logger"
     write(folder, ({"a": 1}, 0), ({"a": 2}, 1))
     write(folder, ({"a": 3}, 2), ({"b": 4}, 2))
+    write(folder, ({"a": 5}, 3))
     try:
         logger = CSVLogger(folder, "run")
         assert logger.version == 1
         with files.open_file(f"{folder}/run/version_0/metrics.csv", "rb") as file:
-            assert file.read() == b"a,b,step\n1,,0\n2,,1\n3,,2\n,4,2\n"
+            assert file.read() == b"a,b,step\n1,,0\n2,,1\n3,,2\n,4,2\n5,,3\n"
     finally:
         files.remove(folder)
 

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 _LEAST_INTERVAL_S = 0.1
 _REST_PER_WORK = 50  # after drawing for a while, none for 50 times as long: at most 2% of a run
-_SAVED_REST_S = 1.0  # rest taken beforehand that counts: a few drawings may follow each other, if there is cause
+_SAVED_REST_S = (
+    1.0  # rest taken beforehand that counts: a few drawings may follow each other, if there is cause
+)
 
 
 class Bar(ABC):
     """One bar of a display."""
 
     @abstractmethod
-    def restart(self, description: str, total: float) -> None:
-        """Begin again, under this label; the next drawing shows it."""
+    def restart(self, description: str, total: float, done: int | None) -> None:
+        """Begin again, under this label and with `done` batches behind; the next drawing shows it."""
 
     @abstractmethod
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
@@ -37,8 +39,12 @@ class Bar(ABC):
         self.draw(done, metrics)
 
     @abstractmethod
+    def pause(self, done: int) -> None:
+        """From now on, time is spent on something else; so many batches are done."""
+
+    @abstractmethod
     def resume(self) -> None:
-        """The time since the last drawing was spent on something else."""
+        """Until now."""
 
     @abstractmethod
     def close(self) -> None:
@@ -46,11 +52,12 @@ class Bar(ABC):
 
 
 class DrawnProgressBar(ProgressBar, ABC):
-    """Draws a bar for training, and one for each evaluation: below the first during a fit, and gone at its end.
+    """Draws a bar for training and one for each evaluation, which is below the first during a fit.
 
-    A drawing shows the state of its moment and the values of the last flush. There are at most ten per second,
-    and they take at most 2% of the time, so batches that come too fast are passed over. With `refresh_rate=n`,
-    only every n-th batch may be drawn; 0 shows nothing. With `leave`, the bars of all epochs stay.
+    A drawing shows the state of its moment and the values of the last flush. There are at most ten per
+    second, and they take at most 2% of the time: batches that come too fast are passed over. With
+    `refresh_rate=n`, only every n-th batch may be drawn; 0 shows nothing. With `leave`, the bars of all
+    epochs stay.
     """
 
     def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
@@ -124,13 +131,11 @@ class DrawnProgressBar(ProgressBar, ABC):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.is_enabled:
-            self._open_training()  # here already: an epoch that is resumed has no on_train_epoch_start
-
-    def _open_training(self) -> None:
-        self._trained = 0
-        self._due_s = 0.0
-        self._training = self._open(RunningStage.TRAINING, stays=True)
-        self._training.restart(_describe_epoch(self.trainer), self.total_train_batches)
+            self._training = self._open(RunningStage.TRAINING, stays=True)
+            # Here already, because an epoch that is resumed has no on_train_epoch_start.
+            self._training.restart(_describe_epoch(trainer), self.total_train_batches, None)
+            self._trained = 0
+            self._due_s = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._training is None:
@@ -138,11 +143,10 @@ class DrawnProgressBar(ProgressBar, ABC):
         self._finish_epoch()
         if self._leave and self._trained:
             self._training.close()
-            self._training = None
-            self._open_training()
-        else:
-            self._trained = 0
-            self._training.restart(_describe_epoch(trainer), self.total_train_batches)
+            self._training = None  # none that the new one would be below of
+            self._training = self._open(RunningStage.TRAINING, stays=True)
+        self._trained = 0
+        self._training.restart(_describe_epoch(trainer), self.total_train_batches, 0)
         self._draw_change()
 
     def _finish_epoch(self) -> None:
@@ -176,6 +180,7 @@ class DrawnProgressBar(ProgressBar, ABC):
             self._due_s = 0.0
         else:
             self._draw_change()
+            self._training.pause(self._trained)
         self._evaluating = stage
         if monotonic() >= self._due_s:
             self._draw()
@@ -191,7 +196,7 @@ class DrawnProgressBar(ProgressBar, ABC):
             RunningStage.PREDICTING: (self.predict_description, trainer.num_predict_batches),
         }[stage]
         self._evaluation = self._open(stage, stays=self._evaluation_stays)
-        self._evaluation.restart(description, sum(batches))
+        self._evaluation.restart(description, sum(batches), self._evaluated)
         return self._evaluation
 
     @property

@@ -14,14 +14,18 @@ _SAMPLES = 100  # the latest drawings, which the rate is of: at ten per second, 
 
 
 class Meter:
-    """Notes the number of finished batches now and then, and knows time and rate from it."""
+    """Notes the number of finished batches now and then, and knows time and rate from it.
 
-    def __init__(self, total: float) -> None:
+    `done` batches are behind at the beginning; with None, the first note tells how many those were.
+    """
+
+    def __init__(self, total: float, done: int | None) -> None:
         self.total = total
-        self.done = 0
+        self.done = done or 0
         self._active_s = 0.0
         self._noted_s = monotonic()
-        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
+        start = [] if done is None else [(0.0, done)]
+        self._samples: deque[tuple[float, int]] = deque(start, maxlen=_SAMPLES)
 
     def note(self, done: int) -> None:
         """So many batches are done now."""
@@ -37,7 +41,7 @@ class Meter:
 
     @property
     def rate(self) -> float | None:
-        """Batches per second; None until two notes tell."""
+        """Batches per second; None as long as that is unknown."""
         if not self._samples:
             return None
         (start_s, start), (end_s, end) = self._samples[0], self._samples[-1]

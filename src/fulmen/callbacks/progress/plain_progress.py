@@ -14,17 +14,17 @@ _LINE_EVERY_S = 30.0
 
 
 class PlainBar(Bar):
-    """Prints a line at the end of a pass over the data, if it `stays`, and one every 30 seconds on its way."""
+    """Prints a line at the end of a pass over the data, if it `stays`, and one every 30 seconds before."""
 
     def __init__(self, *, stays: bool) -> None:
         self._stays = stays
         self._description = ""
-        self._meter = Meter(0)
+        self._meter = Meter(0, 0)
         self._next_line_s = 0.0
 
-    def restart(self, description: str, total: float) -> None:
+    def restart(self, description: str, total: float, done: int | None) -> None:
         self._description = description
-        self._meter = Meter(total)
+        self._meter = Meter(total, done)
         self._next_line_s = monotonic() + _LINE_EVERY_S
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
@@ -41,6 +41,9 @@ class PlainBar(Bar):
     def _print(self, time: str, metrics: Mapping[str, Any]) -> None:
         pace = f"{self._meter.count_text} [{time}, {self._meter.rate_text}]"
         print(f"{self._description}: {pace} {format_metrics(metrics, '=', ', ')}".rstrip(), flush=True)
+
+    def pause(self, done: int) -> None:
+        self._meter.note(done)
 
     def resume(self) -> None:
         self._meter.resume()

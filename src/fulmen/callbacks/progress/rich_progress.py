@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fulmen.base.extras import require
+from fulmen.base.extras import available, require
 from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
 from fulmen.callbacks.progress.meter import Meter, format_metrics
 from fulmen.callbacks.progress.plain_progress import PlainBar
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
     from rich.style import Style
 
-    from fulmen.core.module import LightningModule
     from fulmen.trainer import Trainer
 
 _WIDEST_BAR = 40
 _NARROWEST_BAR = 10
-_TEXTS = ("count", "time", "rate")  # fields of a task: what columns show beside the description and the metrics
+_TEXTS = (
+    "count",
+    "time",
+    "rate",
+)  # fields of a task: what columns show beside the description and the metrics
 
 
 @dataclass
@@ -45,7 +48,7 @@ class RichProgressBarTheme:
 
 
 class RichProgressBar(DrawnProgressBar):
-    """Coloured bars; lines of text where there is no terminal. `console_kwargs` are those of rich's Console."""
+    """Coloured bars; lines of text where there is no terminal. rich's Console gets `console_kwargs`."""
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class RichProgressBar(DrawnProgressBar):
         if self._training is not None and self._screen is not None:
             return _RichBar(self._screen, nested=True)
         console = self._find_console()
-        if not (console.is_interactive or console.is_jupyter):
+        if not (console.is_interactive or (console.is_jupyter and available("ipywidgets"))):
             return PlainBar(stays=stays)
         self._screen = _Screen(console, self.configure_columns(self.trainer), self.theme, stays=stays)
         return _RichBar(self._screen, nested=False)
@@ -109,7 +112,7 @@ class RichProgressBar(DrawnProgressBar):
 
 
 class _Screen:
-    """The last lines of the terminal, drawn over and over: a row per bar, and metrics that have no room there."""
+    """The last lines of the terminal, drawn over and over: a row per bar, and metrics without room there."""
 
     def __init__(
         self, console: Console, columns: list[ProgressColumn], theme: RichProgressBarTheme, *, stays: bool
@@ -148,7 +151,9 @@ class _Screen:
         from rich.console import Group
         from rich.text import Text
 
-        return Group(self.rows, Text(self.metrics, self.theme.metrics)) if self._has_metrics_below else self.rows
+        return (
+            Group(self.rows, Text(self.metrics, self.theme.metrics)) if self._has_metrics_below else self.rows
+        )
 
 
 class _RichBar(Bar):
@@ -158,10 +163,10 @@ class _RichBar(Bar):
         self._screen = screen
         self._nested = nested
         self._task: TaskID | None = None
-        self._meter = Meter(0)
+        self._meter = Meter(0, 0)
 
-    def restart(self, description: str, total: float) -> None:
-        self._meter = Meter(total)
+    def restart(self, description: str, total: float, done: int | None) -> None:
+        self._meter = Meter(total, done)
         self._drop_row()
         self._task = self._screen.rows.add_task(
             description, total=None if math.isinf(total) else total, **dict.fromkeys((*_TEXTS, "metrics"), "")
@@ -183,6 +188,9 @@ class _RichBar(Bar):
     def _drop_row(self) -> None:
         if self._task is not None:
             self._screen.rows.remove_task(self._task)
+
+    def pause(self, done: int) -> None:
+        self._meter.note(done)
 
     def resume(self) -> None:
         self._meter.resume()

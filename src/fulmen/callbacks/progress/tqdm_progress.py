@@ -7,10 +7,12 @@ import math
 import sys
 from collections.abc import Mapping
 from functools import cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fulmen.base import environ
 from fulmen.base.extras import available, require
+from fulmen.base.report import print_messages_with
 from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
 from fulmen.callbacks.progress.meter import format_metrics
 from fulmen.callbacks.progress.plain_progress import PlainBar
@@ -41,7 +43,7 @@ def _bar_in_use(name: str) -> Any:
 class TQDMProgressBar(DrawnProgressBar):
     """Bars of tqdm's; lines of text where there is no terminal.
 
-    Override `init_train_tqdm` and its like to change a bar: each makes a tqdm object, whose total is set later.
+    Override `init_train_tqdm` and its like to change a bar: each makes a tqdm object; its total is set later.
     `process_position` is the number of lines to leave free above, for bars of other processes.
     """
 
@@ -108,7 +110,17 @@ class TQDMProgressBar(DrawnProgressBar):
         self._bars[name] = make()
         if self._bars[name].disable and not is_interactive():
             return PlainBar(stays=stays)
+        print_messages_with(lambda line: tqdm_class().write(line, file=sys.stderr))
         return _TqdmBar(self._bars, name)
+
+    def _close_evaluation(self) -> None:
+        super()._close_evaluation()
+        if self._training is None:
+            print_messages_with(None)
+
+    def _close(self) -> None:
+        super()._close()
+        print_messages_with(None)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
@@ -131,8 +143,9 @@ class _TqdmBar(Bar):
         self._bars = bars
         self._name = name
         self._next: tuple[str, float] | None = None
+        self._paused_s = 0.0
 
-    def restart(self, description: str, total: float) -> None:
+    def restart(self, description: str, total: float, done: int | None) -> None:
         self._next = (description, total)
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
@@ -142,15 +155,22 @@ class _TqdmBar(Bar):
             bar.set_description(description, refresh=False)
             bar.total = None  # reset takes None for "as before"
             bar.reset(convert_inf(total))
-            bar.initial = bar.n = done
+            bar.initial = bar.n = bar.last_print_n = done
             self._next = None
         if metrics:
             bar.set_postfix_str(format_metrics(metrics, "=", ", "), refresh=False)
         if not bar.update(done - bar.n):
             bar.refresh()
 
+    def pause(self, done: int) -> None:
+        self._paused_s = monotonic()
+
     def resume(self) -> None:
-        self._bars[self._name].unpause()
+        bar = self._bars[self._name]
+        if not bar.disable:
+            away_s = monotonic() - self._paused_s
+            bar.start_t += away_s
+            bar.last_print_t += away_s
 
     def close(self) -> None:
         bar = self._bars[self._name]
@@ -167,7 +187,7 @@ def convert_inf(x: float | None) -> float | None:
 def is_interactive() -> bool:
     """Whether a bar can be drawn over and over in the same place."""
     if _in_notebook():
-        return True
+        return available("ipywidgets")
     return sys.stdout is not None and sys.stdout.isatty() and environ.read("TERM") != "dumb"
 
 
@@ -180,8 +200,7 @@ def _in_notebook() -> bool:
 @cache
 def tqdm_class() -> Any:
     """tqdm's class for this process, without the thread that watches over its bars."""
-    widgets = _in_notebook() and available("ipywidgets")
-    module = require("tqdm.notebook" if widgets else "tqdm", extra="tqdm")
+    module = require("tqdm.notebook" if _in_notebook() else "tqdm", extra="tqdm")
     return type("Tqdm", (module.tqdm,), {"monitor_interval": 0})
 
 
