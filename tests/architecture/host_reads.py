@@ -11,14 +11,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 READING_CALLS = frozenset(
-    "item tolist numpy cpu equal allclose nonzero is_nonzero "
-    "__bool__ __float__ __int__ __index__ __contains__ __array__ __repr__ __format__".split()
+    {"item", "tolist", "numpy", "cpu", "equal", "allclose", "nonzero", "is_nonzero"}
+    | {f"__{name}__" for name in ("bool", "float", "int", "index", "contains", "array", "repr", "format")}
 )
 
 
 @contextmanager
 def watch_reads(note: Callable[[str], Any]) -> Iterator[None]:
-    """Inside, `note` is told the name of each read: of those in Python code, and of those within torch's own."""
+    """Inside, `note` is told the name of each read, by Python code or within torch's own."""
     with _Calls(note) as calls, _Operations(note, calls):
         yield
 
@@ -33,8 +33,10 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # Here the run's device is the host too; only a copy to the host by its name is meant for the host.
-        to_host = func is torch.Tensor.to and any(type(x) is str and x == "cpu" for x in (*args[1:], *kwargs.values()))
+        # Here the run's device is the host as well; what is meant for the host calls it by its name.
+        to_host = func is torch.Tensor.to and any(
+            type(x) is str and x == "cpu" for x in (*args[1:], *kwargs.values())
+        )
         if self.reading or not (func.__name__ in READING_CALLS or to_host):
             return func(*args, **kwargs)
         self._note(func.__name__)
@@ -46,7 +48,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _Operations(TorchDispatchMode):
-    """Operations, also those that are not called from Python, unless they are part of a call that was noted."""
+    """Operations, whoever calls them, unless they are part of a call that was noted."""
 
     def __init__(self, note: Callable[[str], Any], calls: _Calls) -> None:
         super().__init__()

@@ -17,7 +17,11 @@ PACKAGES = ("fulmen", "fulmen.callbacks", "fulmen.loggers", "fulmen.profilers", 
 def lines() -> list[str]:
     """Every public name, each class followed by the members that its public bases do not have like that."""
     packages = [importlib.import_module(name) for name in PACKAGES]
-    things = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
+    things = {
+        f"{package.__name__}.{name}": getattr(package, name)
+        for package in packages
+        for name in package.__all__
+    }
     classes = {thing for thing in things.values() if inspect.isclass(thing)}
     described: dict[Any, str] = {}
     found: list[str] = []
@@ -49,7 +53,7 @@ def _members(kind: type) -> Iterator[str]:
 
 
 def _signed(name: str, thing: Any) -> str:
-    """Names, kinds and defaults of the arguments; a type that is put more precisely changes nothing for callers."""
+    """Names, kinds and defaults of the arguments; a type put more precisely changes nothing for callers."""
     if not callable(thing):
         return f"{name}: {type(thing).__name__}"
     signature = inspect.signature(thing)

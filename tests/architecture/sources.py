@@ -27,8 +27,13 @@ class Source:
         return self.path.relative_to(PACKAGE).as_posix()
 
     @property
+    def module(self) -> str:
+        """What it is imported as."""
+        return ".".join(["fulmen", *self.name.removesuffix(".py").split("/")]).removesuffix(".__init__")
+
+    @property
     def part(self) -> str:
-        """The member of the package that it belongs to, such as "engine"; "__init__" for the package itself."""
+        """The member of the package that it is in, such as "engine"; "__init__" for the package itself."""
         return self.name.split("/")[0].removesuffix(".py")
 
 
@@ -70,7 +75,7 @@ def _imports(source: Source, node: ast.AST, *, at_top: bool) -> Iterator[Import]
             yield Import(source, node.lineno, alias.name, at_top)
     elif isinstance(node, ast.ImportFrom):
         module = "." * node.level + (node.module or "")
-        # `from fulmen import build` names a module, `from fulmen.build import make_precision` something in it.
+        # `from fulmen import build` names a module, `from fulmen.build import make_loggers` does not.
         modules = [f"{module}.{alias.name}" for alias in node.names] if module == "fulmen" else [module]
         for name in modules:
             yield Import(source, node.lineno, name, at_top)

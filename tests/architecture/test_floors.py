@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"engine"}),
     frozenset({"callbacks", "loggers", "profilers", "tuner", "export"}),
-    frozenset({"build", "ckpt_path", "trainer_view"}),
+    frozenset({"build"}),
     frozenset({"trainer"}),
     frozenset({"__init__"}),
     frozenset({"__main__", "cli", "compat"}),

@@ -1,4 +1,4 @@
-"""Between two flush points nothing is read from the device, whatever is logged and shown; a flush reads once."""
+"""Between two flushes nothing is read from the device, whatever is logged and shown; a flush reads once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Talkative(Regression):
 
 
 def reads_per_batch(module: Talkative, trainer: pl.Trainer, method: str, batches: int) -> Counter[int]:
-    """How often something was read from a batch's step on, until the next one's; the last batch is left out."""
+    """How often something was read between a batch's step and the next one's; the last batch is left out."""
     reads: Counter[int] = Counter()
     with watch_reads(lambda name: reads.update([module.batch_idx])):
         getattr(trainer, method)(module, Batches(batches))

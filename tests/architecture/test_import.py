@@ -17,7 +17,9 @@ IMPORTED = re.compile(r"import time:\s*(\d+) \|\s*(\d+) \|(\s*)(\S+)")
 
 
 def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *options, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done
 

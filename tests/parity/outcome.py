@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MOST_SHOWN = 6  # differences in the message of an error
+
 
 @dataclass
 class Outcome:
@@ -31,7 +33,7 @@ def assert_same_outcome(found: Outcome, expected: Outcome) -> None:
         for part in fields(Outcome)
         for where in differences(getattr(found, part.name), getattr(expected, part.name), part.name)
     ]
-    assert not differing, "\n".join(differing)
+    assert not differing, "\n".join([f"{len(differing)} differences", *differing[:MOST_SHOWN]])
 
 
 def differences(found: Any, expected: Any, where: str = "") -> Iterator[str]:

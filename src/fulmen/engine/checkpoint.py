@@ -13,6 +13,7 @@ from fulmen.base.report import warn
 from fulmen.base.safe_load import demand_restored
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
+from fulmen.engine.dispatch import in_span
 from fulmen.engine.states import TrainerFn
 from fulmen.errors import CheckpointError
 
@@ -46,7 +47,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
         checkpoint[OWN_KEY] = {
             "progress": progress.state_dict(),
             "metrics": run.logbook.callback_metrics(),
-            "loggers": [logger.position() for logger in run.loggers],
+            "loggers": [logger.position() for logger in run.loggers] if run.strategy.is_global_zero else [],
         }
     checkpoint.update(run.module.hparams_for_checkpoint())
     if run.datamodule is not None:
@@ -67,7 +68,8 @@ def save(run: Run, path: str, *, weights_only: bool = False, storage_options: An
         flush_step(run)
     for logger in run.loggers:
         logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
-    run.strategy.save(parts(run, weights_only=weights_only), path, storage_options)
+    write = in_span(run, "save_checkpoint", run.strategy.save)
+    write(parts(run, weights_only=weights_only), path, storage_options)
 
 
 def flush_step(run: Run) -> None:

@@ -112,6 +112,9 @@ def _max_size_cycle(combined: CombinedLoader) -> Iterator[tuple[Any, int, int]]:
     return _to_the_longest(combined, again=iter)
 
 
+_EXHAUSTED = object()
+
+
 def _to_the_longest(
     combined: CombinedLoader, again: Callable[[Any], Iterator[Any]]
 ) -> Iterator[tuple[Any, int, int]]:
@@ -121,16 +124,15 @@ def _to_the_longest(
     exhausted = [False] * len(loaders)
     batch_idx = 0
     while loaders:
-        batches: list[Any] = []
-        for index, loader in enumerate(loaders):
-            try:
-                batches.append(next(iterators[index]))
-            except StopIteration:
-                exhausted[index] = True
-                iterators[index] = again(loader)
-                batches.append(next(iterators[index], None))
+        batches = [next(iterator, _EXHAUSTED) for iterator in iterators]
+        ended = [index for index, batch in enumerate(batches) if batch is _EXHAUSTED]
+        for index in ended:
+            exhausted[index] = True
         if all(exhausted):
             return
+        for index in ended:  # only now, for a loader that starts again may draw random numbers
+            iterators[index] = again(loaders[index])
+            batches[index] = next(iterators[index], None)
         yield rebuild(combined.iterables, iter(batches)), batch_idx, 0
         batch_idx += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fulmen.base.overrides import is_overridden
@@ -166,11 +167,12 @@ def end(run: Run) -> None:
 
 def close(run: Run, *, status: str) -> None:
     """What has to happen however a run ended."""
-    for logger in run.loggers:
-        logger.finalize(status)
-    if run.profiler is not None:
-        run.profiler.describe()
-        run.profiler.teardown(str(run.fn))
-    for callback in run.callbacks:
-        callback.attach(None)
-    run.module.attach(run.trainer, None)
+    with ExitStack() as stack:  # an error in one of them keeps none of the others from being called
+        stack.callback(run.module.attach, run.trainer, None)
+        for callback in run.callbacks:
+            stack.callback(callback.attach, None)
+        if run.profiler is not None:
+            stack.callback(run.profiler.teardown, str(run.fn))
+            stack.callback(run.profiler.describe)
+        for logger in reversed(run.loggers):
+            stack.callback(logger.finalize, status)

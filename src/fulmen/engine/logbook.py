@@ -117,7 +117,7 @@ class Logbook:
         step, epoch = _resolve_cadence(name, hook, on_step, on_epoch)
         stage = stage_of(hook)
         suffix = f"/dataloader_idx_{loader}" if loader is not None and add_dataloader_idx else ""
-        if loader and not suffix and name in self.scope(hook, 0):
+        if loader and not suffix and any(name in self.scope(hook, index) for index in range(loader)):
             raise UsageError(
                 f"`self.log({name!r}, add_dataloader_idx=False)` was called for several loaders.",
                 fix="a name of its own for each loader",

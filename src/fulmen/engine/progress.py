@@ -63,7 +63,10 @@ class Progress:
         if not batches:
             return self
         return replace(
-            self, batch=self.batch - batches, total_batch=self.total_batch - batches, point=QuietPoint.VALIDATED
+            self,
+            batch=self.batch - batches,
+            total_batch=self.total_batch - batches,
+            point=QuietPoint.VALIDATED,
         )
 
     def start_next_epoch(self) -> None:

@@ -270,7 +270,9 @@ def stack(values: list[Value]) -> Tensor:
     device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
     exact = kinds <= {torch.float16, torch.bfloat16, torch.float32} or device.type == "mps"
     common = torch.float32 if exact else torch.float64  # float64 holds Python's numbers, and large counts
-    return torch.stack([torch.as_tensor(value, dtype=common).to(device, non_blocking=True) for value in values])
+    return torch.stack(
+        [torch.as_tensor(value, dtype=common).to(device, non_blocking=True) for value in values]
+    )
 
 
 def _extremum(reduction: Any, numbers: list[float]) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from fulmen.core.optimizers import bare
-from fulmen.engine.dispatch import overridden_step, spanned, step_caller
+from fulmen.engine.dispatch import in_span, overridden_step, spanned, step_caller
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ class Step(ABC):
         self._precision = run.precision
         self._scope = run.logbook.scope("training_step")
         self._context = run.precision.context()
+        self._step = in_span(run, "optimizer_step", run.precision.step)
         self._module_backward = overridden_step(run, "backward")
+        if self._module_backward is None and run.profiler is not None:
+            self._module_backward = in_span(run, "backward", Tensor.backward)
         step = run.strategy.wrap_step(run.module, run.module.training_step)
         self._training_step = spanned(
             run, run.module, "training_step", step_caller(run, "training_step", step)
@@ -134,7 +137,7 @@ class AutomaticStep(Step):
             if closes:
                 self._before_step()
                 if self._has_gradients:
-                    self._precision.step(self._optimizer)
+                    self._step(self._optimizer)
         self.in_window = 0 if closes else self._window_count
         if closes:
             self._run.progress.optimizer_step += 1
@@ -223,14 +226,14 @@ class AutomaticStep(Step):
     ) -> Any:
         if closure is None:
             self._before_step()
-            return self._precision.step(optimizer) if self._has_gradients else None
+            return self._step(optimizer) if self._has_gradients else None
 
         def closure_then_hooks() -> Any:
             loss = closure()
             self._before_step()
             return loss
 
-        return self._precision.step(optimizer, closure_then_hooks)
+        return self._step(optimizer, closure_then_hooks)
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         raise UsageError(
@@ -276,7 +279,7 @@ class ManualStep(Step):
 
         if closure is None:
             self._before_step(optimizer)
-        result = self._precision.step(optimizer, None if closure is None else closure_then_hooks, **kwargs)
+        result = self._step(optimizer, None if closure is None else closure_then_hooks, **kwargs)
         self._run.progress.optimizer_step += 1
         return result
 

@@ -220,14 +220,15 @@ class DrawnProgressBar(ProgressBar, ABC):
         if self._training is None:
             self._due_s = inf
         else:
-            self._training.resume()
             self._draw_change()
 
     def _close_evaluation(self) -> None:
-        self._evaluating = None
         if self._evaluation is not None:
             self._evaluation.close()
             self._evaluation = None
+        if self._evaluating is not None and self._training is not None:
+            self._training.resume()
+        self._evaluating = None
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start_evaluation(

@@ -14,7 +14,6 @@ from typing import Any
 from fulmen import build
 from fulmen.base import files
 from fulmen.base.report import info, warn
-from fulmen.ckpt_path import resolve_checkpoint_path
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
@@ -45,7 +44,8 @@ from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
 from fulmen.strategies import Strategy
-from fulmen.trainer_view import TrainerView
+from fulmen.trainer.checkpoint_path import resolve_checkpoint_path
+from fulmen.trainer.view import RunView
 
 
 def _with_environment(init: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def _with_environment(init: Callable[..., None]) -> Callable[..., None]:
     return init_with_environment
 
 
-class Trainer(TrainerView):
+class Trainer(RunView):
     """Owns the engineering of a training: devices, precision, checkpoints, logging, evaluation."""
 
     @_with_environment
@@ -171,7 +171,9 @@ class Trainer(TrainerView):
         self.profiler = build.make_profiler(profiler)
         self.callbacks = build.make_callbacks(
             callbacks,
-            checkpointing=enable_checkpointing if enable_checkpointing is not None else (on and not fast_dev_run) or None,
+            checkpointing=enable_checkpointing
+            if enable_checkpointing is not None
+            else (on and not fast_dev_run) or None,
             progress_bar=_default(enable_progress_bar, on),
             model_summary=_default(enable_model_summary, on),
             max_time=self._fit.max_time,

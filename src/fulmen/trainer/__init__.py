@@ -1,0 +1,5 @@
+"""The facade that users call."""
+
+from fulmen.trainer.trainer import Trainer
+
+__all__ = ["Trainer"]
