@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
 from functools import cache
 from types import ModuleType
 
@@ -27,4 +28,8 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"The package {package!r} is needed here and is not installed.",
             fix=f"pip install 'fulmen[{extra}]'",
         )
-    return importlib.import_module(module)
+    state = random.getstate()  # some packages draw random numbers when they are imported
+    try:
+        return importlib.import_module(module)
+    finally:
+        random.setstate(state)

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from fulmen.base import environ
-from fulmen.base.extras import available
+from fulmen.base.extras import available, require
 from fulmen.base.report import info
 from fulmen.errors import ConfigError
 
 SEED_VARIABLE = "PL_GLOBAL_SEED"
 SEED_WORKERS_VARIABLE = "PL_SEED_WORKERS"
-_LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator takes no more
+_LARGEST_SEED = 2**32 - 1  # NumPy's global generator takes no more
 
 
 def seed_everything(seed: int | None = None, workers: bool = False, verbose: bool = True) -> int:
@@ -38,13 +38,16 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
         info(f"Seed set to {seed}")
     environ.write(SEED_VARIABLE, str(seed))
     environ.write(SEED_WORKERS_VARIABLE, str(int(workers)))
-    random.seed(seed)
-    if available("numpy"):
-        import numpy
-
-        numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    _seed_generators(seed)
     return seed
+
+
+def _seed_generators(seed: int) -> None:
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if available("numpy"):
+        numpy: Any = require("numpy", extra="numpy")
+        numpy.random.seed(seed & _LARGEST_SEED)
 
 
 def _whole_number(seed: object) -> int:
@@ -73,13 +76,7 @@ class SeedWorker:
 
     def __call__(self, worker_id: int) -> None:
         base_seed = torch.initial_seed() - worker_id  # torch gave this worker `base_seed + worker_id`
-        seed = derive_seed(base_seed, self.rank, worker_id)
-        random.seed(seed)
-        torch.manual_seed(seed)
-        if available("numpy"):
-            import numpy
-
-            numpy.random.seed(seed & _LARGEST_SEED)
+        _seed_generators(derive_seed(base_seed, self.rank, worker_id))
 
 
 @dataclass(frozen=True)
@@ -106,8 +103,7 @@ class RandomState:
         """Put every generator back to this state."""
         random.setstate(self.python)
         if self.numpy is not None:
-            import numpy
-
+            numpy: Any = require("numpy", extra="numpy")
             numpy.random.set_state(self.numpy)
         torch.set_rng_state(self.torch)
         if self.cuda:

@@ -15,7 +15,8 @@ from torch import Tensor
 class Movable(Protocol):
     """Anything that can be sent to a device: tensors, packed sequences, batches of other libraries."""
 
-    def to(self, device: Any, /) -> Any: ...
+    def to(self, device: Any, /) -> Any:
+        """The same on `device`, or None where it moves itself."""
 
 
 def map_leaves(tree: Any, wanted: type | tuple[type, ...], fn: Callable[[Any], Any]) -> Any:

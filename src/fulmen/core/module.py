@@ -15,6 +15,7 @@ from fulmen.base.tree import map_leaves
 from fulmen.core.data_hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
 from fulmen.core.loading import classmethod_only, make_again, read_checkpoint
+from fulmen.core.log_arguments import LogArguments
 from fulmen.core.model_hooks import ModelHooks
 from fulmen.core.optimizers import bare
 from fulmen.errors import CheckpointError, UsageError
@@ -92,14 +93,13 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         if logbook is None:
             warn_once("`self.log` was called without a Trainer; nothing is logged.")
             return
+        arguments = (
+            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx,
+            rank_zero_only,
+        )  # fmt: skip
         slot = logbook.slots.get(name)
-        if slot is None or slot.arguments != (
-            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx, rank_zero_only
-        ):  # fmt: skip
-            slot = logbook.open_slot(
-                name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist,
-                sync_dist_group, add_dataloader_idx, rank_zero_only,
-            )  # fmt: skip
+        if slot is None or slot.arguments != arguments:
+            slot = logbook.open_slot(name, value, LogArguments(*arguments))
         slot.add(value, batch_size)
 
     def log_dict(
@@ -120,9 +120,10 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         """`log` each entry; a collection of metrics is computed, and reset, as one."""
         if isinstance(dictionary, nn.Module):
             if self._logbook is not None:
-                self._logbook.add_collection(
-                    dictionary, prog_bar, logger, on_step, on_epoch, add_dataloader_idx
+                arguments = LogArguments(
+                    prog_bar, logger, on_step, on_epoch, add_dataloader_idx=add_dataloader_idx
                 )
+                self._logbook.add_collection(dictionary, arguments)
             return
         for name, value in dictionary.items():
             self.log(

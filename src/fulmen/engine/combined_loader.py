@@ -124,12 +124,15 @@ def _to_the_longest(
     exhausted = [False] * len(loaders)
     batch_idx = 0
     while loaders:
-        batches = [next(iterator, _EXHAUSTED) for iterator in iterators]
-        ended = [index for index, batch in enumerate(batches) if batch is _EXHAUSTED]
-        for index in ended:
-            exhausted[index] = True
-        if all(exhausted):
-            return
+        batches: list[Any] = []
+        ended: list[int] = []
+        for index, iterator in enumerate(iterators):
+            batches.append(next(iterator, _EXHAUSTED))
+            if batches[-1] is _EXHAUSTED:
+                exhausted[index] = True
+                ended.append(index)
+                if all(exhausted):
+                    return
         for index in ended:  # only now, for a loader that starts again may draw random numbers
             iterators[index] = again(loaders[index])
             batches[index] = next(iterators[index], None)

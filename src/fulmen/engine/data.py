@@ -16,7 +16,7 @@ from fulmen.base.random import SeedWorker, workers_are_seeded
 from fulmen.base.report import warn
 from fulmen.base.tree import leaves, map_leaves, move
 from fulmen.core.data_hooks import DataHooks
-from fulmen.engine.combined_loader import CombinedLoader, length_of
+from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
 from fulmen.errors import ConfigError, UsageError
 
 Limit = int | float
@@ -71,14 +71,19 @@ class Loaders:
 
 def prepare_train_loaders(given: Any, *, limit: Limit, overfit: Limit, rank: int) -> Loaders:
     """What to train on, as one loader."""
-    combined = given if isinstance(given, CombinedLoader) else None
-    if combined is None and isinstance(given, (dict, list, tuple)):
-        combined = CombinedLoader(given, mode="max_size_cycle")
-    parts = combined.flattened if combined else [given]
-    parts = [_prepare(loader, "train", overfit=overfit, rank=rank) for loader in parts]
-    if combined:
-        combined.flattened = parts
-    loader: Any = combined or parts[0]
+    if isinstance(given, (dict, list, tuple)):
+        loader: Any = CombinedLoader(given, mode="max_size_cycle")
+    else:
+        loader = given
+    if isinstance(loader, CombinedLoader):
+        parts = [_prepare(part, "train", overfit=overfit, rank=rank) for part in loader.flattened]
+        limits = loader.limits
+        loader = CombinedLoader(
+            rebuild(loader.iterables, iter(parts)), loader.mode
+        )  # the user's own stays as it is
+        loader.limits = limits
+    else:
+        loader = _prepare(loader, "train", overfit=overfit, rank=rank)
     length = length_of(loader)
     if length == 0:
         raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
@@ -166,7 +171,7 @@ def _limited(limit: Limit, length: float, name: str) -> float:
         raise ConfigError(
             f"`{name}` is a fraction, and the loader has no length.", received=limit, fix=f"{name}=<int>"
         )
-    count = math.floor(limit * length)
+    count = math.floor(round(limit * length, 6))  # 0.29 of 100 is 29, whatever binary fractions make of it
     if count == 0 and limit > 0:
         raise ConfigError(
             f"`{name}` leaves no batch.",

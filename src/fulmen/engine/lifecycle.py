@@ -13,6 +13,7 @@ from fulmen.core.optimizers import LightningOptimizer, parse_configuration
 from fulmen.engine import checkpoint as checkpoints
 from fulmen.engine.states import TrainerFn
 from fulmen.engine.step import make_step
+from fulmen.engine.validation import report_unused_validation
 from fulmen.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def check_fit(run: Run) -> None:
                     received=f"Trainer({option}={value})",
                     fix="do it in training_step: self.clip_gradients(...), step every n batches",
                 )
+    report_unused_validation(run)
     given = run.fit_options
     if given.max_epochs is None and given.max_steps == -1 and given.max_time is None:
         info("Neither `max_epochs` nor `max_steps` nor `max_time` is set: training for up to 1000 epochs.")

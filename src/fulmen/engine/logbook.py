@@ -16,15 +16,16 @@ from torch import Tensor, nn
 
 from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
+from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.history import History
-from fulmen.engine.slots import MetricSlot, Slot, Value, parse_reduction, stack
+from fulmen.engine.slots import BaseSlot, MetricSlot, Slot, Value, stack
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
     from fulmen.core.logger import Logger
     from fulmen.strategies.strategy import Strategy
 
-SlotTable = dict[str, "Slot | MetricSlot"]
+SlotTable = dict[str, BaseSlot]
 STAGES = ("train", "validation", "test")
 OUTSIDE = "outside"
 """The scope in which no hook runs."""
@@ -57,7 +58,7 @@ class Logbook:
         """Which of several evaluation loaders is under way."""
         self.batch: Any = None
         """The batch under way, of which the number of samples is read when a mean needs it."""
-        self.dirty: dict[str, list[Slot | MetricSlot]] = {stage: [] for stage in STAGES}
+        self.dirty: dict[str, list[BaseSlot]] = {stage: [] for stage in STAGES}
         """By stage, the slots with step values that no flush has seen."""
         self._strategy = strategy
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
@@ -90,19 +91,10 @@ class Logbook:
 
     # -------------------------------------------------------------------------------------------------------- filling
 
-    def open_slot(
-        self, name: str, value: Any, prog_bar: bool, logger: bool | None, on_step: bool | None, on_epoch: bool | None,
-        reduce_fx: Any, enable_graph: bool, sync_dist: bool, sync_dist_group: Any, add_dataloader_idx: bool,
-        rank_zero_only: bool,
-    ) -> Slot | MetricSlot:  # fmt: skip
-        """The slot of a name that was not logged in this hook before; raises `UsageError` where logging is wrong."""
-        arguments = (
-            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx, rank_zero_only
-        )  # fmt: skip
+    def open_slot(self, name: str, value: Any, arguments: LogArguments) -> BaseSlot:
+        """The slot of a name not logged in this hook before; raises `UsageError` where logging is wrong."""
         slots = self.slots
-        hook, loader = (
-            (slots.hook, slots.dataloader_idx) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
-        )
+        hook, loader = (slots.hook, slots.loader) if isinstance(slots, ScopedSlots) else (OUTSIDE, None)
         if "/dataloader_idx_" in name:
             raise UsageError(
                 f"`self.log({name!r})` uses a name that tells evaluation loaders apart.",
@@ -111,52 +103,34 @@ class Logbook:
         if name in slots:
             raise UsageError(
                 f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
-                received=_named(arguments),
-                expected=_named(slots[name].arguments),
+                received=arguments,
+                expected=slots[name].arguments,
             )
-        step, epoch = _resolve_cadence(name, hook, on_step, on_epoch)
-        stage = stage_of(hook)
-        suffix = f"/dataloader_idx_{loader}" if loader is not None and add_dataloader_idx else ""
+        on_step, on_epoch = _resolve_cadence(name, hook, arguments.on_step, arguments.on_epoch)
+        suffix = f"/dataloader_idx_{loader}" if loader is not None and arguments.add_dataloader_idx else ""
         if loader and not suffix and any(name in self.scope(hook, index) for index in range(loader)):
             raise UsageError(
                 f"`self.log({name!r}, add_dataloader_idx=False)` was called for several loaders.",
                 fix="a name of its own for each loader",
             )
-        logger = logger is not False
+        dirty = self.dirty[stage_of(hook)]
+        slot: BaseSlot
         if isinstance(value, nn.Module):
-            slot: Slot | MetricSlot = MetricSlot(
-                name, value, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
-                suffix=suffix, dirty=self.dirty[stage],
-            )  # fmt: skip
+            slot = MetricSlot(
+                name, value, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty
+            )
         else:
             slot = Slot(
-                name, arguments=arguments, prog_bar=prog_bar, logger=logger, on_step=step, on_epoch=epoch,
-                reduction=parse_reduction(reduce_fx), enable_graph=enable_graph, suffix=suffix, dirty=self.dirty[stage],
+                name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty,
                 sample_count=self._sample_count,
             )  # fmt: skip
         slots[name] = slot
         return slot
 
-    def add_collection(
-        self, collection: nn.Module, prog_bar: bool, logger: bool | None, on_step: bool | None, on_epoch: bool | None,
-        add_dataloader_idx: bool,
-    ) -> None:  # fmt: skip
+    def add_collection(self, collection: nn.Module, arguments: LogArguments) -> None:
         """Log a collection of metrics, which computes all its values at once."""
         name = f"collection {id(collection)}"
-        slot = self.slots.get(name) or self.open_slot(
-            name,
-            collection,
-            prog_bar,
-            logger,
-            on_step,
-            on_epoch,
-            "mean",
-            False,
-            False,
-            None,
-            add_dataloader_idx,
-            False,
-        )
+        slot = self.slots.get(name) or self.open_slot(name, collection, arguments)
         slot.add(collection)
 
     def _sample_count(self) -> int:
@@ -240,7 +214,7 @@ class Logbook:
             for name, value in slot.epoch_shown.items()
         ]
 
-    def _due(self, stage: str) -> list[Slot | MetricSlot]:
+    def _due(self, stage: str) -> list[BaseSlot]:
         """The slots of a stage that something was added to in this epoch."""
         return [
             slot
@@ -263,14 +237,8 @@ class Logbook:
                     slot.reduced = True
                     self._show_epoch_value(slot)
 
-    def _show_epoch_value(self, slot: Slot | MetricSlot) -> None:
-        if isinstance(slot, MetricSlot):
-            values = slot.epoch_values()
-        else:
-            total, weight = slot.partial()
-            if slot.weighs:
-                total = total / weight if weight else float("nan")
-            values = {slot.name: total}
+    def _show_epoch_value(self, slot: BaseSlot) -> None:
+        values = slot.epoch_values()
         fork = "_epoch" if slot.on_step else ""
         slot.epoch_shown = {f"{name}{fork}{slot.suffix}": value for name, value in values.items()}
         self.callback_table.update(slot.epoch_shown)
@@ -298,7 +266,7 @@ class Logbook:
             row.setdefault("epoch", epoch)
         if self._strategy.is_global_zero:
             for logger in self.loggers:
-                logger.log_metrics(metrics=row, step=step)
+                logger.log_metrics(metrics=dict(row), step=step)  # its own, which it may change
 
     def add_host_values(self, metrics: Mapping[str, float]) -> None:
         """Show numbers that something else than `log` found out in `callback_metrics`."""
@@ -337,27 +305,19 @@ class Logbook:
         self.progress_bar_table.clear()
 
 
-class ScopedSlots(dict[str, "Slot | MetricSlot"]):
+class ScopedSlots(dict[str, BaseSlot]):
     """The slots of one hook, which know what hook that is."""
 
     def __init__(self, hook: str, dataloader_idx: int | None) -> None:
         super().__init__()
         self.hook = hook
-        self.dataloader_idx = dataloader_idx
+        self.loader = dataloader_idx
         self.stage = stage_of(hook)
 
 
 def stage_of(hook: str) -> str:
     """The stage that a hook belongs to."""
     return next((stage for stage in ("validation", "test") if stage in hook), "train")
-
-
-def _named(arguments: tuple[Any, ...]) -> str:
-    names = (
-        "prog_bar", "logger", "on_step", "on_epoch", "reduce_fx", "enable_graph", "sync_dist", "add_dataloader_idx",
-        "rank_zero_only",
-    )  # fmt: skip
-    return ", ".join(f"{name}={value!r}" for name, value in zip(names, arguments, strict=True))
 
 
 def _resolve_cadence(name: str, hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:

@@ -106,7 +106,8 @@ class DataOptions:
         for kind in ("train", "val", "test", "predict"):
             check_limit(f"limit_{kind}_batches", getattr(self, f"limit_{kind}_batches"))
         check_limit("overfit_batches", self.overfit_batches)
-        _check_count("fast_dev_run", int(self.fast_dev_run), least=0)
+        if not isinstance(self.fast_dev_run, bool):
+            _check_count("fast_dev_run", self.fast_dev_run, least=0)
         _check_count("num_sanity_val_steps", self.num_sanity_val_steps, least=-1)
         _check_count("reload_dataloaders_every_n_epochs", self.reload_dataloaders_every_n_epochs, least=0)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from fulmen.core.log_arguments import LogArguments
 from fulmen.errors import ConfigError, UsageError, did_you_mean
 
 Value = Tensor | float
@@ -33,56 +35,92 @@ def parse_reduction(reduce_fx: Any) -> str | Callable[[Tensor], Tensor]:
     )
 
 
-class Slot:
-    """What `self.log(name, value)` fills. Values stay where they are: on the device."""
+@runtime_checkable
+class _Metric(Protocol):
+    """What torchmetrics' metrics and collections offer."""
 
-    __slots__ = (
-        "_dirty", "_pending", "_sample_count", "_total", "_weight", "_weights", "arguments", "enable_graph",
-        "epoch_shown", "fresh",
-        "last", "logger", "name", "on_epoch", "on_step", "prog_bar", "reduced", "reduction",
-        "suffix", "weighs",
-    )  # fmt: skip
+    def compute(self) -> Any: ...
+
+    def reset(self) -> None: ...
+
+
+class BaseSlot(ABC):
+    """What is common to numbers and metrics."""
 
     def __init__(
         self,
         name: str,
+        arguments: LogArguments,
         *,
-        arguments: tuple[Any, ...],
-        prog_bar: bool,
-        logger: bool,
         on_step: bool,
         on_epoch: bool,
-        reduction: str | Callable[[Tensor], Tensor],
-        enable_graph: bool,
+        suffix: str,
+        dirty: list[Any],
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.prog_bar = arguments.prog_bar
+        self.logger = arguments.logger is not False
+        self.on_step = on_step
+        self.on_epoch = on_epoch
+        self.suffix = suffix
+        """What tells evaluation loaders apart."""
+        self.fresh = False
+        """Whether there is a step value that no flush has seen; if so, the slot is in `dirty`."""
+        self.reduced = False
+        """Whether the epoch's value that readers see holds everything that was added."""
+        self.epoch_shown: dict[str, Value] = {}
+        """The epoch's values under the names that loggers show."""
+        self._dirty = dirty
+
+    @abstractmethod
+    def add(self, value: Any, batch_size: int | None = None) -> None:
+        """Take what was logged."""
+
+    @property
+    @abstractmethod
+    def used(self) -> bool:
+        """Whether anything was logged in this epoch."""
+
+    @abstractmethod
+    def step_values(self) -> dict[str, Value]:
+        """The last values, by plain name."""
+
+    @abstractmethod
+    def epoch_values(self) -> dict[str, Value]:
+        """The values over the epoch, by plain name."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the epoch."""
+
+
+class Slot(BaseSlot):
+    """A number or a tensor of one element. Values stay where they are: on the device."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: LogArguments,
+        *,
+        on_step: bool,
+        on_epoch: bool,
         suffix: str,
         dirty: list[Any],
         sample_count: Callable[[], int],
     ) -> None:
-        self.name = name
-        self.suffix = suffix
-        self.arguments = arguments
-        self.prog_bar = prog_bar
-        self.logger = logger
-        self.on_step = on_step
-        self.on_epoch = on_epoch
-        self.reduction = reduction
-        self.enable_graph = enable_graph
-        self.weighs = on_epoch and reduction == "mean"
+        super().__init__(name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty)
+        self.reduction = parse_reduction(arguments.reduce_fx)
+        self.weighs = on_epoch and self.reduction == "mean"
         self.last: Value = 0.0
-        self.fresh = False
-        """Whether there is a step value that no flush has seen."""
-        self.reduced = False
-        """Whether the epoch's value that readers see holds everything that was added."""
-        self.epoch_shown: dict[str, Value] = {}
-        """The epoch's value under the name that loggers show."""
-        self._dirty = dirty
+        self._enable_graph = arguments.enable_graph
         self._sample_count = sample_count
         self.reset()
 
     def add(self, value: Any, batch_size: int | None = None) -> None:
-        """Take a value; a tensor is copied, for user code may go on to change it in place."""
+        """Take a value. A tensor is copied, for user code may go on to change it in place."""
         if isinstance(value, Tensor):
-            value = (value if self.enable_graph else value.detach()).clone()
+            value = (value if self._enable_graph else value.detach()).clone()
             if value.dim():
                 value = self._single(value)
         elif type(value) is not float:
@@ -118,7 +156,6 @@ class Slot:
         )
 
     def reset(self) -> None:
-        """Forget the epoch."""
         self._pending: list[Value] = []
         self._weights: list[float] = []
         self._total: Value | None = None
@@ -126,18 +163,15 @@ class Slot:
 
     @property
     def used(self) -> bool:
-        """Whether there is anything to reduce."""
         return self._total is not None or bool(self._pending)
 
     def _fold(self) -> None:
         """Fold the values held into one. Always at the same counts, so that a sum's rounding is reproducible."""
         if not self._pending:
             return
-        weights = self._weights
-        if all(type(value) is float for value in self._pending):
-            part, weight = self._fold_numbers(), float(sum(weights))
-        else:
-            part, weight = self._fold_tensors(), float(sum(weights))
+        numbers = all(type(value) is float for value in self._pending)
+        part: Value = self._fold_numbers() if numbers else self._fold_tensors()
+        weight = float(sum(self._weights))
         self._pending, self._weights = [], []
         self._weight += weight
         if self._total is None:
@@ -163,16 +197,20 @@ class Slot:
             first = self._weights[0]
             if all(weight == first for weight in self._weights):
                 return values.sum() * first
-            return (
-                values * torch.tensor(self._weights, dtype=values.dtype).to(values.device, non_blocking=True)
-            ).sum()
+            weights = torch.tensor(self._weights, dtype=values.dtype).to(values.device, non_blocking=True)
+            return (values * weights).sum()
         if self.reduction == "sum":
             return values.sum()
         return values.min() if self.reduction == "min" else values.max()
 
     def step_values(self) -> dict[str, Value]:
-        """The last value, under the name it was logged with."""
         return {self.name: self.last}
+
+    def epoch_values(self) -> dict[str, Value]:
+        total, weight = self.partial()
+        if not self.weighs:
+            return {self.name: total}
+        return {self.name: total / weight if weight else float("nan")}
 
     def partial(self) -> tuple[Value, float]:
         """This process's share of the epoch: (sum of weighted values, sum of weights), or (value, 1)."""
@@ -198,68 +236,66 @@ class Slot:
         self._total, self._weight = state["total"], state["weight"]
 
 
-class MetricSlot:
-    """A metric object, or a collection of them, logged by reference: computed when the epoch ends, and reset."""
-
-    fresh = False
-    reduced = False
+class MetricSlot(BaseSlot):
+    """A metric object, or a collection of them, by reference: computed when the epoch ends, and reset."""
 
     def __init__(
-        self, name: str, metric: Any, *, arguments: tuple[Any, ...], prog_bar: bool, logger: bool, on_step: bool,
-        on_epoch: bool, suffix: str, dirty: list[Any],
-    ) -> None:  # fmt: skip
-        self.name = name
-        self.metric = metric
-        self.arguments = arguments
-        self.prog_bar = prog_bar
-        self.logger = logger
-        self.on_step = on_step
-        self.on_epoch = on_epoch
-        self.used = False
-        self.suffix = suffix
-        self.epoch_shown: dict[str, Value] = {}
-        self._dirty = dirty
+        self,
+        name: str,
+        metric: Any,
+        arguments: LogArguments,
+        *,
+        on_step: bool,
+        on_epoch: bool,
+        suffix: str,
+        dirty: list[Any],
+    ) -> None:
+        if not isinstance(metric, _Metric):
+            raise UsageError(
+                f"`self.log({name!r})` takes a number, a tensor or a metric.",
+                received=f"the module {type(metric).__name__}, which has no `compute` and `reset`",
+            )
+        super().__init__(name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty)
+        self._metric: Any = metric
+        self._is_collection = isinstance(metric, nn.ModuleDict)
+        self._used = False
 
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """The metric was updated in this step."""
-        if value is not self.metric:
+        if value is not self._metric:
             raise UsageError(f"`self.log({self.name!r})` was called with another metric object before.")
-        self.used = True
+        self._used = True
         self.reduced = False
         if self.on_step and not self.fresh:
             self.fresh = True
             self._dirty.append(self)
 
+    @property
+    def used(self) -> bool:
+        return self._used
+
     def step_values(self) -> dict[str, Value]:
         """The values of the last batch, where `forward` was called on it."""
-        metrics = dict(self.metric.items()) if self.is_collection else {self.name: self.metric}
+        metrics = dict(self._metric.items()) if self._is_collection else {self.name: self._metric}
         values = {name: metric._forward_cache for name, metric in metrics.items()}
         return {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
 
     def epoch_values(self) -> dict[str, Value]:
-        """The value over the epoch."""
-        computed = self.metric.compute()
-        values = computed if self.is_collection else {self.name: computed}
+        computed = self._metric.compute()
+        values = computed if self._is_collection else {self.name: computed}
         for name, value in values.items():
             if not isinstance(value, Tensor) or value.numel() != 1:
+                shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise UsageError(
                     f"The metric {name!r} computes something that cannot be logged.",
-                    received=f"shape {tuple(value.shape)}"
-                    if isinstance(value, Tensor)
-                    else type(value).__name__,
+                    received=shape,
                     expected="a single number",
                 )
         return {name: value.detach().reshape(()) for name, value in values.items()}
 
-    @property
-    def is_collection(self) -> bool:
-        """Whether the metric computes several values, by name."""
-        return isinstance(self.metric, nn.ModuleDict)
-
     def reset(self) -> None:
-        """Begin a new epoch."""
-        self.metric.reset()
-        self.used = False
+        self._metric.reset()
+        self._used = False
 
 
 def stack(values: list[Value]) -> Tensor:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fulmen.base.overrides import is_overridden
-from fulmen.base.report import warn_once
+from fulmen.base.report import info, warn
 from fulmen.core.module import LightningModule
 from fulmen.engine.options import ValidationOptions
 from fulmen.errors import ConfigError
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 def wants_validation(run: Run) -> bool:
     """Whether there is anything to validate on, and a way to do it."""
-    if not run.data_options.limit_val_batches:
-        return False
+    has_step = is_overridden("validation_step", run.module, LightningModule)
+    return bool(run.data_options.limit_val_batches) and has_step and run.sources["val"].exists
+
+
+def report_unused_validation(run: Run) -> None:
+    """Tell the user of a validation that has a step and no loader, or a loader and no step."""
+    name = type(run.module).__name__
     has_step = is_overridden("validation_step", run.module, LightningModule)
     if run.sources["val"].exists and not has_step:
-        warn_once(
-            f"There is a validation loader, but {type(run.module).__name__} has no `validation_step`: not used."
+        warn(f"There is a validation loader, but {name} has no `validation_step`: it is not used.")
+    elif has_step and not run.sources["val"].exists:
+        info(
+            f"{name} has a `validation_step`, but there is no validation loader: training without validation."
         )
-    if has_step and not run.sources["val"].exists:
-        warn_once(
-            f"{type(run.module).__name__} has a `validation_step`, but there is no validation loader: not used."
-        )
-    return has_step and run.sources["val"].exists
 
 
 def check_every(options: ValidationOptions, train_length: float) -> float:

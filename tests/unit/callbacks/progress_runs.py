@@ -44,10 +44,6 @@ class Shown(pl.LightningModule):
         self.log("loss", 0.25 + self.current_epoch, prog_bar=True, on_step=True, on_epoch=True)
         return loss
 
-    def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.at("validation", batch_idx)
-        self.log("score", 0.5, prog_bar=True)
-
     def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.at("test", batch_idx)
 
@@ -57,6 +53,12 @@ class Shown(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Validated(Shown):
+    def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.at("validation", batch_idx)
+        self.log("score", 0.5, prog_bar=True)
 
 
 class Endless(IterableDataset):

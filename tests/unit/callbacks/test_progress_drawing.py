@@ -14,7 +14,7 @@ from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
 from fulmen.engine.states import RunningStage
 from fulmen.errors import ConfigError
 
-from .progress_runs import Clock, Endless, Shown, batches, make_trainer
+from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer
 
 
 class NotedBar(Bar):
@@ -76,13 +76,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def passing(clock: Clock, seconds: float) -> Shown:
+def passing(clock: Clock, seconds: float, kind: type[Shown] = Shown) -> Shown:
     """A module whose steps take so long."""
 
     def at(name: str, index: int) -> None:
         clock.now_s += seconds
 
-    return Shown(at)
+    return kind(at)
 
 
 def test_slow_batches_are_all_drawn(tmp_path: Path, clock: Clock) -> None:
@@ -108,7 +108,7 @@ def test_drawing_takes_two_percent_of_the_time(tmp_path: Path, clock: Clock, cos
     bar = NotingProgressBar(clock, cost_s)
     began_s = clock.now_s
     trainer = make_trainer(tmp_path, bar, max_epochs=40, val_check_interval=5)
-    trainer.fit(passing(clock, 0.2), batches(10), batches(5))
+    trainer.fit(passing(clock, 0.2, Validated), batches(10), batches(5))
     drawings = sum(note[1] in ("draw", "finish") for note in bar.notes)
     # A second's worth of rest may have been saved up, and the first and the last drawing are free.
     assert drawings * cost_s <= 0.02 * (clock.now_s - began_s + 1.0) + 2 * cost_s
@@ -133,7 +133,7 @@ def test_refresh_rate_zero_shows_nothing(tmp_path: Path, clock: Clock, rate: int
     bar = NotingProgressBar(refresh_rate=rate)
     assert bar.is_disabled
     trainer = make_trainer(tmp_path, bar)
-    trainer.fit(passing(clock, 1.0), batches(2), batches(2))
+    trainer.fit(passing(clock, 1.0, Validated), batches(2), batches(2))
     trainer.test(passing(clock, 1.0), batches(2))
     assert bar.notes == []
 
@@ -152,7 +152,7 @@ def test_disabled_in_the_middle(tmp_path: Path, clock: Clock) -> None:
         if index == 2:
             bar.disable()
 
-    make_trainer(tmp_path, bar).fit(Shown(at), batches(5), batches(1))
+    make_trainer(tmp_path, bar).fit(Validated(at), batches(5), batches(1))
     assert bar.drawn("train") == [0, 1, 2]
     assert bar.notes[-1] == ("train", "close")
     assert not any(note[0] == "validate" for note in bar.notes)
@@ -160,7 +160,7 @@ def test_disabled_in_the_middle(tmp_path: Path, clock: Clock) -> None:
 
 def test_validation_is_below_training_and_its_time_does_not_count(tmp_path: Path, clock: Clock) -> None:
     bar = NotingProgressBar()
-    make_trainer(tmp_path, bar).fit(passing(clock, 1.0), batches(2), batches(2))
+    make_trainer(tmp_path, bar).fit(passing(clock, 1.0, Validated), batches(2), batches(2))
     notes = [note[:3] for note in bar.notes]
     start = notes.index(("train", "pause", 2))
     assert notes[start:] == [
@@ -189,14 +189,14 @@ def test_every_epoch_ends_with_its_own_values(tmp_path: Path, clock: Clock) -> N
 
 def test_validation_that_is_over_at_once_is_not_opened(tmp_path: Path, clock: Clock) -> None:
     bar = NotingProgressBar()
-    make_trainer(tmp_path, bar).fit(passing(clock, 0.01), batches(2), batches(3))
+    make_trainer(tmp_path, bar).fit(passing(clock, 0.01, Validated), batches(2), batches(3))
     assert not any(note[0] == "validate" for note in bar.notes)
 
 
 def test_sanity_check(tmp_path: Path, clock: Clock) -> None:
     bar = NotingProgressBar()
     trainer = make_trainer(tmp_path, bar, num_sanity_val_steps=2)
-    trainer.fit(passing(clock, 1.0), batches(1), batches(5))
+    trainer.fit(passing(clock, 1.0, Validated), batches(1), batches(5))
     sanity = [note[:3] for note in bar.notes[:6]]
     assert sanity == [
         ("sanity_check", "open", False),
@@ -218,7 +218,7 @@ def test_evaluation_on_its_own_stays(
     tmp_path: Path, clock: Clock, method: str, stage: str, label: str
 ) -> None:
     bar = NotingProgressBar()
-    getattr(make_trainer(tmp_path, bar), method)(passing(clock, 1.0), batches(2))
+    getattr(make_trainer(tmp_path, bar), method)(passing(clock, 1.0, Validated), batches(2))
     assert bar.notes == [
         (stage, "open", True),
         (stage, "restart", label, 2),
@@ -274,9 +274,9 @@ def test_errors_close_every_bar(
     trainer = make_trainer(tmp_path, bar)
     if error is RuntimeError:
         with pytest.raises(error):
-            trainer.fit(Shown(at), batches(3), batches(3))
+            trainer.fit(Validated(at), batches(3), batches(3))
     else:
-        trainer.fit(Shown(at), batches(3), batches(3))
+        trainer.fit(Validated(at), batches(3), batches(3))
     opened = [note[0] for note in bar.notes if note[1] == "open"]
     closed = [note[0] for note in bar.notes if note[1] == "close"]
     assert closed == opened[::-1]

@@ -16,7 +16,7 @@ from fulmen.core.logger import Logger
 LEARNING_RATE = 0.5
 
 
-class Small(pl.LightningModule):
+class TrainsOnly(pl.LightningModule):
     """One weight `w`, zero at first, and the loss `w * mean(batch)`: the gradient is the mean of the batch."""
 
     def __init__(self) -> None:
@@ -29,17 +29,21 @@ class Small(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Any:
         return self(batch).mean()
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> Any:
-        pass
-
-    def test_step(self, batch: Tensor, batch_idx: int) -> Any:
-        pass
-
     def predict_step(self, batch: Tensor, batch_idx: int) -> Any:
         return batch
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=LEARNING_RATE)
+
+
+class Small(TrainsOnly):
+    """With steps for evaluation, which do nothing."""
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> Any:
+        pass
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> Any:
+        pass
 
 
 def small(**hooks: Callable[..., Any]) -> Small:

@@ -1,0 +1,1 @@
+"""What the framework costs: against a bare loop and against its peers, side by side in one run."""

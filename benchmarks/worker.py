@@ -1,0 +1,47 @@
+"""A process that does one measurement after the other: `python -m benchmarks.worker <core> <file descriptor>`.
+
+Requests come in as lines of JSON, results go out through the file descriptor: what runs print is not in their way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from benchmarks.probes import PROBES
+from benchmarks.work import measure
+
+
+def main(core: str, results_fd: str) -> None:
+    """Say what is installed here, then serve until there is no further request."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core)})
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    with open(int(results_fd), "w") as results:
+        print(json.dumps(installed()), file=results, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            with PROBES[request.pop("probe")]() as read:
+                result = measure(**request, read=read)
+            print(json.dumps(result), file=results, flush=True)
+
+
+def installed() -> dict[str, str]:
+    """Versions of what can be measured here."""
+    versions = {"Python": sys.version.split()[0]}
+    for package in ("torch", "lightning", "pytorch-ignite"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
