@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import termios
@@ -27,11 +28,10 @@ class Worker:
         screen, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *ROWS_AND_COLUMNS, 0, 0))
         results, results_end = os.pipe()
-        search_path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", str(core), str(results_end)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": search_path, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"},
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=terminal,
             stderr=terminal,
@@ -85,3 +85,24 @@ def worker(python: str, core: int) -> Iterator[Worker]:
         yield process
     finally:
         process.close()
+
+
+def measure_first(python: str, core: int, **request: Any) -> float:
+    """A measurement in a process that has done nothing before."""
+    with worker(python, core) as process:
+        return process.measure(**request)
+
+
+def measure_import(python: str, core: int, module: str) -> float:
+    """Milliseconds that the import takes where torch is imported already."""
+    script = f"import time, torch; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+    pin = ["taskset", "--cpu-list", str(core)] if shutil.which("taskset") else []
+    printed = subprocess.run(
+        [*pin, python, "-c", script], env=_environment(), check=True, capture_output=True
+    ).stdout
+    return 1000 * float(printed)
+
+
+def _environment() -> dict[str, str]:
+    search_path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": search_path, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}

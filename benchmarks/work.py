@@ -151,12 +151,6 @@ def validate(framework: str, batches: Batches) -> None:
     trainer.validate(make_module(pl, logged_values=1), batches, verbose=False)
 
 
-def import_framework(framework: str, batches: Batches) -> None:
-    """The import, and nothing but one look at each batch."""
-    importlib.import_module(framework)
-    list(batches)
-
-
 RUNS: dict[str, Callable[[str, Batches], None]] = {
     "bare training": train_bare,
     "bare validation": validate_bare,
@@ -166,7 +160,6 @@ RUNS: dict[str, Callable[[str, Batches], None]] = {
     "training, 10 values": partial(train, logged_values=10),
     "training, defaults": train_with_defaults,
     "validation": validate,
-    "import": import_framework,
 }
 """By the name that a request gives."""
 

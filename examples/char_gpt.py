@@ -1,7 +1,7 @@
 """A small GPT that learns to write Python from Python's own standard library, character by character.
 
     ./run char_gpt
-    ./run char_gpt --max-steps 5000 --layers 6 --width 256 --context 256 --precision bf16-mixed
+    ./run char_gpt --max-steps 5000 --layers 6 --width 384 --heads 6 --context 256 --learning-rate 0.001
 
 The text comes with Python, so there is nothing to download.
 """
@@ -127,13 +127,13 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--max-steps", type=int, default=1000)
+    parser.add_argument("--max-steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--context", type=int, default=64, help="characters that the network sees at once")
-    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--seed", type=int, default=0)

@@ -101,6 +101,6 @@ def draw(images: Tensor) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--max-epochs", type=int, default=100)
+    parser.add_argument("--max-epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     main(parser.parse_args())

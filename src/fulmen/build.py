@@ -141,7 +141,9 @@ def make_callbacks(
     ):
         given = [callback for callback in callbacks if isinstance(callback, kind)]
         if len(given) > 1 and kind is ProgressBar:
-            raise ConfigError("`callbacks` holds two progress bars.", received=", ".join(type(c).__name__ for c in given))
+            raise ConfigError(
+                "`callbacks` holds two progress bars.", received=", ".join(type(c).__name__ for c in given)
+            )
         if given and switch is False and argument != "enable_model_summary":
             raise ConfigError(
                 f"{argument}=False, but `callbacks` holds a {type(given[0]).__name__}.",
@@ -204,3 +206,14 @@ def results_table(results: list[dict[str, float]], title: str) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def refuse_in_barebones(**arguments: Any) -> None:
+    """Raise an error for the first of these arguments that asks for what `barebones` turns off."""
+    for name, value in arguments.items():
+        if value:
+            raise ConfigError(
+                f"barebones=True turns off what `{name}` asks for.",
+                received=f"{name}={value!r}",
+                fix="leave one out",
+            )

@@ -109,6 +109,26 @@ class RandomState:
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The same as plain data and tensors."""
+        state: dict[str, Any] = {"python": self.python, "numpy": None, "torch": self.torch, "cuda": self.cuda}
+        if self.numpy is not None:
+            name, keys, *rest = self.numpy
+            state["numpy"] = [name, keys.tolist(), *rest]
+        return state
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> RandomState:
+        """From what `state_dict` gave, perhaps in a process without NumPy or with fewer devices."""
+        version, keys, gauss = state["python"]
+        numpy_state = state["numpy"] if available("numpy") else None
+        if numpy_state is not None:
+            numpy: Any = require("numpy", extra="numpy")
+            name, numpy_keys, *rest = numpy_state
+            numpy_state = (name, numpy.array(numpy_keys, dtype=numpy.uint32), *rest)
+        devices = torch.cuda.device_count() if state["cuda"] else 0
+        return cls((version, tuple(keys), gauss), numpy_state, state["torch"], state["cuda"][:devices])
+
 
 @contextmanager
 def isolate_rng() -> Iterator[None]:

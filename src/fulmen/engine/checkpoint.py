@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from fulmen.base.random import RandomState
 from fulmen.base.report import warn
 from fulmen.base.safe_load import demand_restored
 from fulmen.core.optimizers import bare
@@ -47,6 +48,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
         checkpoint[OWN_KEY] = {
             "progress": progress.state_dict(),
             "metrics": run.logbook.callback_metrics(),
+            "random": random_states(run),
             "loggers": [logger.position() for logger in run.loggers] if run.strategy.is_global_zero else [],
         }
     checkpoint.update(run.module.hparams_for_checkpoint())
@@ -60,6 +62,12 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
     else:
         run.module.on_save_checkpoint(checkpoint)
     return checkpoint
+
+
+def random_states(run: Run) -> dict[str, Any]:
+    """The generators now, and when the epoch's loader was started, which decided on the order of its samples."""
+    epoch = run.epoch_random_state
+    return {"now": RandomState.capture().state_dict(), "epoch": None if epoch is None else epoch.state_dict()}
 
 
 def save(run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None) -> None:
@@ -139,6 +147,8 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
         run.logbook.callback_table.update(checkpoint[OWN_KEY]["metrics"])
+        states = {k: s and RandomState.from_state_dict(s) for k, s in checkpoint[OWN_KEY]["random"].items()}
+        run.resumed_random_state, run.epoch_random_state = states["now"], states["epoch"]
     elif "loops" in checkpoint:
         progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
         run.progress.load_state_dict(progress.state_dict())

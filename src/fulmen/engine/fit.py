@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fulmen.base.random import isolate_rng
+from fulmen.base.random import RandomState, isolate_rng
 from fulmen.base.report import info
 from fulmen.engine.checkpoint import flush_step
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders, set_epoch
@@ -59,28 +59,14 @@ def fit(run: Run) -> None:
 
 def fit_epoch(run: Run) -> None:
     """Train on the batches of one epoch, or on those that are left of it."""
+    stream = open_epoch(run)
     hooks, progress, logbook, stop, step = run.hooks, run.progress, run.logbook, run.stop, run.step
-    log_every = run.report_options.log_every_n_steps
     step_limit = run.fit_options.step_limit
-    resumes = progress.resumes_epoch
-    if not resumes:
-        load_train_data(run)
-        hooks.resolve(run)
-        progress.batch = progress.epoch_window = 0
-        run.log_step = progress.window
-        for call in hooks.on_train_epoch_start:
-            call()
-    loaders = run.train_loaders
-    set_epoch(loaders.loaders[0], progress.epoch)
-    transfer = batch_transfer(run)
-    send_to = run.strategy.root_device if transfer is None else None
-    stream = BatchStream(loaders.loaders[0], loaders.lengths[0], skip=progress.batch, send_to=send_to)
-    if resumes:
-        take_up(run)
     nowhere = logbook.scope(OUTSIDE)
+    transfer = batch_transfer(run)
     take = in_span(run, "train_dataloader_next", stream.take)
     run_step = in_span(run, "run_training_batch", step.run)
-    complete = True
+    batch, complete = None, progress.batch >= run.train_loaders.lengths[0]
 
     while progress.optimizer_step < step_limit and (batch := take()) is not END:
         batch_idx = progress.batch
@@ -90,30 +76,16 @@ def fit_epoch(run: Run) -> None:
         if transfer is not None:
             batch = transfer(batch, 0)
         logbook.batch = batch
-        skip = False
+        skips = False
         for call in hooks.on_train_batch_start:
-            if call(batch, batch_idx) == -1:
-                skip = True
-        if skip:
+            skips |= call(batch, batch_idx) == -1
+        if skips:
             step_schedulers(run, "epoch", on_plateau=False)
-            complete = False
             break
 
         updated = run_step(batch, batch_idx, is_last)
         stream.prefetch()
-        progress.batch += 1
-        progress.total_batch += 1
-        if updated:
-            progress.window += 1
-            progress.epoch_window += 1
-            if run.schedulers:
-                step_schedulers(run, "step", on_plateau=False)
-        if is_last and run.schedulers:
-            step_schedulers(run, "epoch", on_plateau=False)
-        run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
-        run.validation_is_due = is_due(run, is_last)
-        progress.point = QuietPoint.BATCH_END
-
+        count_batch(run, updated=updated, is_last=is_last)
         if hooks.on_train_batch_end:
             outputs = step.outputs
             for call in hooks.on_train_batch_end:
@@ -122,22 +94,63 @@ def fit_epoch(run: Run) -> None:
             flush_step(run)
         if stop.interrupts:
             return
-        stops = stop.requested and may_stop(run)
-        if run.validation_is_due or (stops and wants_validation(run)):
+        if run.validation_is_due or (stop.requested and may_stop(run) and wants_validation(run)):
             validate(run)
-            stops = stop.requested and may_stop(run)
         if updated and run.schedulers:
             step_schedulers(run, "step", on_plateau=True)
-        if stops or stop.interrupts:
-            complete = is_last
+        complete = is_last
+        if stop.requested and may_stop(run):
             break
-    else:
-        complete = progress.batch >= loaders.lengths[0] or run.is_last_batch
-        if progress.batch == 0:
-            raise ConfigError("The train loader gave no batch.", received=type(loaders.loaders[0]).__name__)
 
-    if not stop.interrupts:
-        end_epoch(run, complete=complete)
+    if progress.batch == 0 and batch is END:
+        raise ConfigError("The train loader gave no batch.", received=type(run.train_loaders.given).__name__)
+    end_epoch(run, complete=complete)
+
+
+def open_epoch(run: Run) -> BatchStream:
+    """Begin an epoch, or go on with the one that a checkpoint was saved in, and start its loader."""
+    progress = run.progress
+    resumes = progress.resumes_epoch
+    if not resumes:
+        restore_random_state(run)
+        load_train_data(run)
+        run.hooks.resolve(run)
+        progress.batch = progress.epoch_window = 0
+        run.log_step = progress.window
+        for call in run.hooks.on_train_epoch_start:
+            call()
+    loader, length = run.train_loaders.loaders[0], run.train_loaders.lengths[0]
+    set_epoch(loader, progress.epoch)
+    if resumes and run.epoch_random_state is not None:
+        run.epoch_random_state.restore()  # the samples come in the order that was drawn then
+    else:
+        run.epoch_random_state = RandomState.capture()
+    send_to = run.strategy.root_device if batch_transfer(run) is None else None
+    stream = BatchStream(loader, length, skip=progress.batch, send_to=send_to)
+    if resumes:
+        if progress.batch:
+            restore_random_state(run)
+        take_up(run)
+    return stream
+
+
+def count_batch(run: Run, *, updated: bool, is_last: bool) -> None:
+    """Count a batch that was trained on, step what steps with it, and see what is due now."""
+    progress = run.progress
+    log_every = run.report_options.log_every_n_steps
+    progress.batch += 1
+    progress.total_batch += 1
+    if updated:
+        progress.window += 1
+        progress.epoch_window += 1
+    if run.schedulers:
+        if updated:
+            step_schedulers(run, "step", on_plateau=False)
+        if is_last:
+            step_schedulers(run, "epoch", on_plateau=False)
+    run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
+    run.validation_is_due = is_due(run, is_last)
+    progress.point = QuietPoint.BATCH_END
 
 
 def end_epoch(run: Run, *, complete: bool) -> None:
@@ -161,6 +174,13 @@ def finish_epoch(run: Run, *, complete: bool) -> None:
     for call in run.hooks.on_train_epoch_end_for_monitors:
         call()
     progress.start_next_epoch()
+
+
+def restore_random_state(run: Run) -> None:
+    """Put the generators to where a checkpoint says they were, once."""
+    if run.resumed_random_state is not None:
+        run.resumed_random_state.restore()
+        run.resumed_random_state = None
 
 
 def take_up(run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,11 @@ def parse_duration(value: Any, name: str) -> timedelta | None:
         received=repr(value),
         expected="'DD:HH:MM:SS', a timedelta, or its keywords such as {'hours': 2}",
     )
+
+
+def parse_interval(value: Any) -> Any:
+    """A number of batches or a fraction as it is, anything else as a duration."""
+    return parse_duration(value, "val_check_interval") if isinstance(value, (str, dict)) else value
 
 
 def _check_count(name: str, value: Any, *, least: int, none: bool = False) -> None:
@@ -141,6 +146,21 @@ class ValidationOptions:
             raise ConfigError("`val_check_interval` is 0.", fix="limit_val_batches=0 turns validation off")
 
 
+def limit_for_debugging(
+    fit: FitOptions, data: DataOptions, validation: ValidationOptions
+) -> tuple[FitOptions, DataOptions, ValidationOptions]:
+    """What `fast_dev_run` and `overfit_batches` make of the other options."""
+    batches = int(data.fast_dev_run)
+    if batches:
+        limits = {f"limit_{kind}_batches": batches for kind in ("train", "val", "test", "predict")}
+        data = replace(data, num_sanity_val_steps=0, **limits)
+        return FitOptions(max_epochs=1, max_steps=batches), data, ValidationOptions()
+    if data.overfit_batches:
+        limit = data.overfit_batches
+        data = replace(data, limit_train_batches=limit, limit_val_batches=limit)
+    return fit, data, validation
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """How a batch becomes an update."""
@@ -170,7 +190,6 @@ class ReportOptions:
 
     log_every_n_steps: int = 50
     enable_autolog_hparams: bool = True
-    detect_anomaly: bool = False
     inference_mode: bool = True
     barebones: bool = False
 

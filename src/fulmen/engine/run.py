@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from fulmen.base.random import RandomState
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
@@ -71,6 +72,10 @@ class Run:
     """When the last validation ended, by the monotonic clock."""
     val_check_batch: float = float("inf")
     """A validation is due after so many training batches."""
+    epoch_random_state: RandomState | None = None
+    """What the generators were like when the loader of the epoch under way was started."""
+    resumed_random_state: RandomState | None = None
+    """What a checkpoint says they were like at its quiet point."""
     ckpt_path: str | None = None
     checkpoint: dict[str, Any] | None = None
     """What this run was started from, until it has been taken up."""

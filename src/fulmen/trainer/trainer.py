@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,8 +32,10 @@ from fulmen.engine.options import (
     ReportOptions,
     StepOptions,
     ValidationOptions,
+    limit_for_debugging,
     parse_duration,
-)  # fmt: skip
+    parse_interval,
+)
 from fulmen.engine.predict import Predictions, predict
 from fulmen.engine.progress import Progress
 from fulmen.engine.result import FitResult
@@ -117,20 +118,18 @@ class Trainer(RunView):
                 "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, known)
             )
         if barebones:
-            _refuse_in_barebones(
-                logger=logger, enable_checkpointing=enable_checkpointing, enable_progress_bar=enable_progress_bar,
-                enable_model_summary=enable_model_summary, num_sanity_val_steps=num_sanity_val_steps,
-                log_every_n_steps=log_every_n_steps, fast_dev_run=fast_dev_run, detect_anomaly=detect_anomaly,
-                profiler=profiler, callbacks=callbacks,
+            build.refuse_in_barebones(
+                logger=logger, enable_checkpointing=enable_checkpointing, profiler=profiler,
+                enable_progress_bar=enable_progress_bar, enable_model_summary=enable_model_summary,
+                num_sanity_val_steps=num_sanity_val_steps, log_every_n_steps=log_every_n_steps,
+                fast_dev_run=fast_dev_run, detect_anomaly=detect_anomaly, callbacks=callbacks,
             )  # fmt: skip
         on = not barebones
-        if isinstance(val_check_interval, (str, dict)):
-            val_check_interval = parse_duration(val_check_interval, "val_check_interval")
         self._default_root_dir = files.absolute(os.getcwd() if default_root_dir is None else default_root_dir)
-        self._fit = FitOptions(
+        fit_options = FitOptions(
             max_epochs, min_epochs, max_steps, min_steps, parse_duration(max_time, "max_time")
         )
-        self._data = DataOptions(
+        data_options = DataOptions(
             limit_train_batches=_default(limit_train_batches, 1.0),
             limit_val_batches=_default(limit_val_batches, 1.0),
             limit_test_batches=_default(limit_test_batches, 1.0),
@@ -141,25 +140,27 @@ class Trainer(RunView):
             reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
             use_distributed_sampler=use_distributed_sampler,
         )
-        self._validation = ValidationOptions(_default(val_check_interval, 1.0), check_val_every_n_epoch)
+        validation_options = ValidationOptions(
+            _default(parse_interval(val_check_interval), 1.0), check_val_every_n_epoch
+        )
+        self._fit, self._data, self._validation = limit_for_debugging(
+            fit_options, data_options, validation_options
+        )
         self._step = StepOptions(accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm)
         self._report = ReportOptions(
-            _default(log_every_n_steps, 50 if on else 0),
-            enable_autolog_hparams,
-            detect_anomaly,
-            inference_mode,
-            barebones,
+            log_every_n_steps=_default(log_every_n_steps, 50 if on else 0),
+            enable_autolog_hparams=enable_autolog_hparams,
+            inference_mode=inference_mode,
+            barebones=barebones,
         )
         self._torch_settings = functools.partial(torch_settings, deterministic, benchmark, detect_anomaly)
-        self._limit_for_debugging()
 
         plugin_precision, checkpoint_io = build.sort_plugins(plugins)
         if plugin_precision is not None and precision is not None:
             raise ConfigError("The precision is given twice, as `precision` and in `plugins`.")
         self.accelerator = find_accelerator(accelerator)
-        self._devices = find_devices(
-            self.accelerator, 1 if devices == "auto" and on_cpu(self.accelerator) else devices
-        )
+        # This version trains on one device, so that is what "auto" comes to.
+        self._devices = find_devices(self.accelerator, 1 if devices == "auto" else devices)
         self.strategy = build.make_strategy(
             strategy, self.accelerator, self._devices, num_nodes, checkpoint_io
         )
@@ -182,24 +183,6 @@ class Trainer(RunView):
         self._progress = Progress()
         self._status = TrainerStatus.INITIALIZING
         self._run = None
-
-    def _limit_for_debugging(self) -> None:
-        """What `fast_dev_run` and `overfit_batches` say about the other limits."""
-        batches = int(self._data.fast_dev_run)
-        if batches:
-            self._data = replace(
-                self._data,
-                limit_train_batches=batches,
-                limit_val_batches=batches,
-                limit_test_batches=batches,
-                limit_predict_batches=batches,
-                num_sanity_val_steps=0,
-            )
-            self._fit = FitOptions(max_epochs=1, max_steps=batches)
-            self._validation = ValidationOptions()
-        elif self._data.overfit_batches:
-            limit = self._data.overfit_batches
-            self._data = replace(self._data, limit_train_batches=limit, limit_val_batches=limit)
 
     # ------------------------------------------------------------------------------------------------ the methods
 
@@ -442,18 +425,3 @@ class Trainer(RunView):
 
 def _default(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def on_cpu(accelerator: Accelerator) -> bool:
-    """Whether the processor is what trains."""
-    return accelerator.name == "cpu"
-
-
-def _refuse_in_barebones(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value:
-            raise ConfigError(
-                f"barebones=True turns off what `{name}` asks for.",
-                received=f"{name}={value!r}",
-                fix="leave one out",
-            )

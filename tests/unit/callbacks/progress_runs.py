@@ -13,27 +13,27 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import fulmen as pl
 
-CLOCKED = ("drawing", "meter", "plain_progress", "tqdm_progress")
-
 
 class Clock:
-    """Stands still but for `tick` seconds at each look, until it is told to go on."""
+    """The time that progress bars see: it stands still, until a test says otherwise."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, tick: float = 0.0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
-        self.tick = tick
-        for module in CLOCKED:
+        for module in ("drawing", "meter"):
             monkeypatch.setattr(f"fulmen.callbacks.progress.{module}.monotonic", self)
 
     def __call__(self) -> float:
-        self.now_s += self.tick
         return self.now_s
+
+
+def nothing(name: str, batch_idx: int) -> None:
+    """What happens in a step unless a test says otherwise."""
 
 
 class Shown(pl.LightningModule):
     """Logs to the bar; `at(name, batch_idx)` is called in each step."""
 
-    def __init__(self, at: Callable[[str, int], Any] = lambda name, index: None) -> None:
+    def __init__(self, at: Callable[[str, int], Any] = nothing) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
         self.at = at
@@ -59,6 +59,18 @@ class Validated(Shown):
     def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.at("validation", batch_idx)
         self.log("score", 0.5, prog_bar=True)
+
+
+def passing(
+    clock: Clock, seconds: float, kind: type[Shown] = Shown, at: Callable[[str, int], Any] = nothing
+) -> Shown:
+    """A module whose steps take so long, and begin with `at`."""
+
+    def step(name: str, batch_idx: int) -> None:
+        at(name, batch_idx)
+        clock.now_s += seconds
+
+    return kind(step)
 
 
 class Endless(IterableDataset):

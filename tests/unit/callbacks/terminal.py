@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 _PIECE = re.compile(r"\x1b\[(?P<private>\?)?(?P<number>\d*)(?:;\d+)*(?P<command>[A-Za-z])|(?P<text>[^\x1b])")
 
@@ -50,6 +52,12 @@ class Terminal(io.StringIO):
             self.shows_cursor = command == "h"
         elif command != "m":  # colours
             raise AssertionError(f"the terminal does not know {command!r}")
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, the program's output goes here."""
+        with redirect_stdout(self), redirect_stderr(self):
+            yield
 
     @property
     def lines(self) -> list[str]:

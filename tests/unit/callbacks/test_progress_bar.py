@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -162,6 +163,15 @@ def test_logging_under_the_name_of_the_version_warns() -> None:
     trainer: Any = SimpleNamespace(loggers=[SimpleNamespace(version=1)], progress_bar_metrics={"v_num": 0.5})
     with pytest.warns(FulmenWarning, match="v_num"):
         assert ProgressBar().get_metrics(trainer, None) == {"v_num": 0.5}  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", [PlainProgressBar, RichProgressBar, TQDMProgressBar])
+def test_pickle_before_and_after_a_run(tmp_path: Path, kind: type[ProgressBar]) -> None:
+    bar = kind()
+    assert type(pickle.loads(pickle.dumps(bar))) is kind
+    make_trainer(tmp_path, bar).fit(Shown(), batches(1))
+    assert type(pickle.loads(pickle.dumps(bar))) is kind
+    assert bar.trainer is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
 from fulmen.engine.states import RunningStage
 from fulmen.errors import ConfigError
 
-from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer
+from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer, passing
 
 
 class NotedBar(Bar):
@@ -74,15 +74,6 @@ class NotingProgressBar(DrawnProgressBar):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
-
-
-def passing(clock: Clock, seconds: float, kind: type[Shown] = Shown) -> Shown:
-    """A module whose steps take so long."""
-
-    def at(name: str, index: int) -> None:
-        clock.now_s += seconds
-
-    return kind(at)
 
 
 def test_slow_batches_are_all_drawn(tmp_path: Path, clock: Clock) -> None:
@@ -212,7 +203,11 @@ def test_sanity_check(tmp_path: Path, clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("method", "stage", "label"),
-    [("validate", "validate", "Validation"), ("test", "test", "Testing"), ("predict", "predict", "Predicting")],
+    [
+        ("validate", "validate", "Validation"),
+        ("test", "test", "Testing"),
+        ("predict", "predict", "Predicting"),
+    ],
 )
 def test_evaluation_on_its_own_stays(
     tmp_path: Path, clock: Clock, method: str, stage: str, label: str
@@ -262,9 +257,7 @@ def test_resumed_in_the_middle_of_an_epoch(tmp_path: Path, clock: Clock) -> None
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["train", "validation"])
-def test_errors_close_every_bar(
-    tmp_path: Path, clock: Clock, where: str, error: type[BaseException]
-) -> None:
+def test_errors_close_every_bar(tmp_path: Path, clock: Clock, where: str, error: type[BaseException]) -> None:
     def at(name: str, index: int) -> None:
         clock.now_s += 1
         if name == where and index == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import fulmen as pl
 from fulmen.callbacks import RichProgressBar, RichProgressBarTheme
 
-from .progress_runs import Clock, Shown, Validated, batches, make_trainer
+from .progress_runs import Clock, Shown, Validated, batches, make_trainer, passing
 from .terminal import Terminal
 
 TERMINAL = {"force_terminal": True, "legacy_windows": False, "color_system": None}
@@ -27,7 +26,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch, tick=0.25)  # so that every drawing is due
+    return Clock(monkeypatch)
 
 
 def bar_in(terminal: Terminal, *, width: int = 120, **arguments: Any) -> RichProgressBar:
@@ -41,7 +40,7 @@ def texts(line: str) -> list[str]:
 
 def test_the_last_epoch_stays(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     trainer = make_trainer(tmp_path, bar_in(terminal), max_epochs=3, num_sanity_val_steps=1)
-    trainer.fit(Validated(), batches(2), batches(2))
+    trainer.fit(passing(clock, 9.0, Validated), batches(2), batches(2))
     (line,) = terminal.lines
     assert texts(line)[:3] == ["Epoch", "2/2", "2/2"]
     assert line.endswith("it/s loss_step: 2.250 score: 0.500 loss_epoch: 2.250")
@@ -49,13 +48,15 @@ def test_the_last_epoch_stays(tmp_path: Path, terminal: Terminal, clock: Clock) 
 
 
 def test_with_leave_every_epoch_stays(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
-    make_trainer(tmp_path, bar_in(terminal, leave=True), max_epochs=3).fit(Shown(), batches(2))
+    make_trainer(tmp_path, bar_in(terminal, leave=True), max_epochs=3).fit(
+        passing(clock, 9.0, Shown), batches(2)
+    )
     assert [texts(line)[:3] for line in terminal.lines] == [["Epoch", f"{e}/2", "2/2"] for e in range(3)]
 
 
 def test_validation_is_shown_below_and_goes(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     seen: list[list[str]] = []
-    module = Validated(lambda name, index: seen.append([name, *terminal.lines]))
+    module = passing(clock, 9.0, Validated, lambda name, index: seen.append([name, *terminal.lines]))
     make_trainer(tmp_path, bar_in(terminal)).fit(module, batches(2), batches(3))
     name, training, validation = seen[-1]
     assert name == "validation"
@@ -66,7 +67,7 @@ def test_validation_is_shown_below_and_goes(tmp_path: Path, terminal: Terminal, 
 
 def test_sanity_check_is_shown_and_goes(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     seen: list[list[str]] = []
-    module = Validated(lambda name, index: seen.append(terminal.lines))
+    module = passing(clock, 9.0, Validated, lambda name, index: seen.append(terminal.lines))
     trainer = make_trainer(tmp_path, bar_in(terminal), num_sanity_val_steps=2)
     trainer.fit(module, batches(1), batches(3))
     assert [texts(line)[:3] for line in seen[1]] == [["Sanity", "Checking", "1/2"]]
@@ -75,9 +76,9 @@ def test_sanity_check_is_shown_and_goes(tmp_path: Path, terminal: Terminal, cloc
 
 def test_evaluations_stay(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     trainer = make_trainer(tmp_path, bar_in(terminal))
-    trainer.validate(Validated(), batches(2), verbose=False)
-    trainer.test(Validated(), batches(3), verbose=False)
-    trainer.predict(Validated(), batches(4))
+    trainer.validate(passing(clock, 9.0, Validated), batches(2), verbose=False)
+    trainer.test(passing(clock, 9.0, Validated), batches(3), verbose=False)
+    trainer.predict(passing(clock, 9.0, Validated), batches(4))
     assert [texts(line)[:2] for line in terminal.lines] == [
         ["Validation", "2/2"],
         ["Testing", "3/3"],
@@ -93,7 +94,7 @@ def test_prints_are_above_the_bar(tmp_path: Path, terminal: Terminal, clock: Clo
             print("error", file=sys.stderr)
             return super().training_step(batch, batch_idx)
 
-    make_trainer(tmp_path, bar_in(terminal)).fit(Talking(), batches(1))
+    make_trainer(tmp_path, bar_in(terminal)).fit(passing(clock, 9.0, Talking), batches(1))
     assert terminal.lines[:2] == ["list; [1, 2]; [red]", "bare"]
     assert texts(terminal.lines[-1])[:2] == ["Epoch", "0/0"]
 
@@ -109,7 +110,7 @@ def test_print_takes_what_rich_and_python_take(terminal: Terminal, capsys: pytes
 
 
 def test_metrics_without_room_are_below(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
-    make_trainer(tmp_path, bar_in(terminal, width=60)).fit(Shown(), batches(2))
+    make_trainer(tmp_path, bar_in(terminal, width=60)).fit(passing(clock, 9.0, Shown), batches(2))
     bar, metrics = terminal.lines
     assert texts(bar)[:3] == ["Epoch", "0/0", "2/2"]
     assert len(bar) <= 60
@@ -120,7 +121,7 @@ def test_the_bar_is_shortened_before_metrics_move(tmp_path: Path, terminal: Term
     lengths = {}
     for width in (200, 100):
         screen = Terminal()
-        make_trainer(tmp_path, bar_in(screen, width=width)).fit(Shown(), batches(2))
+        make_trainer(tmp_path, bar_in(screen, width=width)).fit(passing(clock, 9.0, Shown), batches(2))
         (line,) = screen.lines
         lengths[width] = sum(line.count(piece) for piece in "━╸╺")
     assert lengths[200] == 40
@@ -133,7 +134,9 @@ def test_unknown_length(tmp_path: Path, terminal: Terminal, clock: Clock) -> Non
     from .progress_runs import Endless
 
     loader = DataLoader(Endless(3), batch_size=1)
-    make_trainer(tmp_path, bar_in(terminal), max_epochs=-1, max_steps=3).fit(Shown(), loader)
+    make_trainer(tmp_path, bar_in(terminal), max_epochs=-1, max_steps=3).fit(
+        passing(clock, 9.0, Shown), loader
+    )
     assert texts(terminal.lines[0])[:3] == ["Epoch", "0", "3/--"]
     assert "-:--:--" in terminal.lines[0]
 
@@ -150,7 +153,7 @@ def test_an_error_leaves_the_terminal_in_order(
 
     trainer = make_trainer(tmp_path, bar_in(terminal))
     with pytest.raises(RuntimeError, match="broken"):
-        trainer.fit(Validated(at), batches(3), batches(3))
+        trainer.fit(passing(clock, 9.0, Validated, at), batches(3), batches(3))
     assert "\x1b[?25l" in terminal.written  # it was hidden
     assert terminal.shows_cursor
     assert (sys.stdout, sys.stderr) == before
@@ -160,7 +163,7 @@ def test_an_error_leaves_the_terminal_in_order(
 
 def test_theme(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     theme = RichProgressBarTheme(metrics_text_delimiter=" | ", metrics_format=".1e")
-    make_trainer(tmp_path, bar_in(terminal, theme=theme)).fit(Shown(), batches(1))
+    make_trainer(tmp_path, bar_in(terminal, theme=theme)).fit(passing(clock, 9.0, Shown), batches(1))
     assert terminal.lines[0].endswith("loss_step: 2.5e-01 | loss_epoch: 2.5e-01")
 
 
@@ -169,7 +172,11 @@ def test_own_columns_and_metrics(tmp_path: Path, terminal: Terminal, clock: Cloc
         def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
             from rich.progress import MofNCompleteColumn, TextColumn
 
-            return [TextColumn("{task.description}:"), MofNCompleteColumn(), *super().configure_columns(trainer)[-1:]]
+            return [
+                TextColumn("{task.description}:"),
+                MofNCompleteColumn(),
+                *super().configure_columns(trainer)[-1:],
+            ]
 
         def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
             return {"mine": super().get_metrics(trainer, pl_module)["loss_step"] * 2}
@@ -179,12 +186,5 @@ def test_own_columns_and_metrics(tmp_path: Path, terminal: Terminal, clock: Cloc
             return super().get_metrics(trainer, pl_module) if trainer.progress_bar_metrics else {}
 
     bar = Late(console_kwargs={**TERMINAL, "file": terminal, "width": 80})
-    make_trainer(tmp_path, bar).fit(Shown(), batches(2))
+    make_trainer(tmp_path, bar).fit(passing(clock, 9.0, Shown), batches(2))
     assert terminal.lines == ["Epoch 0/0: 2/2 mine: 0.500"]
-
-
-def test_pickle_before_and_after_a_run(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
-    bar = RichProgressBar(refresh_rate=7, console_kwargs={"width": 50})
-    assert pickle.loads(pickle.dumps(bar)).refresh_rate == 7
-    make_trainer(tmp_path, bar).test(Shown(), batches(1))
-    assert pickle.loads(pickle.dumps(bar)).refresh_rate == 7

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,59 +14,62 @@ import tqdm
 import fulmen as pl
 from fulmen.base.report import info
 from fulmen.callbacks import TQDMProgressBar
-from fulmen.callbacks.progress.tqdm_progress import convert_inf
+from fulmen.callbacks.progress.tqdm_progress import Tqdm, convert_inf  # pyright: ignore
 from fulmen.errors import UsageError
 
-from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer
+from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer, passing
 from .terminal import Terminal
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
+    return Terminal()
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch, tick=0.25)  # so that every drawing is due
+    return Clock(monkeypatch)
 
 
 def test_the_last_epoch_stays(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     trainer = make_trainer(tmp_path, TQDMProgressBar(), max_epochs=3, num_sanity_val_steps=1)
-    trainer.fit(Validated(), batches(2), batches(2))
+    with terminal.in_use():
+        trainer.fit(passing(clock, 9.0, Validated), batches(2), batches(2))
     line = terminal.lines[0]
     assert line.startswith("Epoch 2/2: 100%|")
     assert "| 2/2 [00:00<00:00, " in line
     assert line.endswith("it/s, loss_step=2.25, score=0.5, loss_epoch=2.25]")
-    assert terminal.lines[1:] == ["Training ended: max_epochs=3 reached."]
+    assert terminal.lines[1:] == []
 
 
 def test_with_leave_every_epoch_stays(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
-    make_trainer(tmp_path, TQDMProgressBar(leave=True), max_epochs=3).fit(Shown(), batches(2))
-    assert [line[:9] for line in terminal.lines] == ["Epoch 0/2", "Epoch 1/2", "Epoch 2/2", "Training "]
+    with terminal.in_use():
+        make_trainer(tmp_path, TQDMProgressBar(leave=True), max_epochs=3).fit(
+            passing(clock, 9.0, Shown), batches(2)
+        )
+    assert [line[:9] for line in terminal.lines] == ["Epoch 0/2", "Epoch 1/2", "Epoch 2/2"]
 
 
 def test_validation_is_shown_below_and_goes(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     seen: list[list[str]] = []
-    module = Validated(lambda name, index: seen.append([name, *terminal.lines]))
-    make_trainer(tmp_path, TQDMProgressBar(), num_sanity_val_steps=1).fit(module, batches(2), batches(3))
+    module = passing(clock, 9.0, Validated, lambda name, index: seen.append([name, *terminal.lines]))
+    with terminal.in_use():
+        make_trainer(tmp_path, TQDMProgressBar(), num_sanity_val_steps=1).fit(module, batches(2), batches(3))
     assert seen[0][1].startswith("Sanity Checking:   0%|")
     name, training, validation = seen[-1]
     assert name == "validation"
     assert training.startswith("Epoch 0/0: 100%|")
     assert validation.startswith("Validation:  67%|")
-    assert [line[:9] for line in terminal.lines] == ["Epoch 0/0", "Training "]
+    assert [line[:9] for line in terminal.lines] == ["Epoch 0/0"]
 
 
 def test_evaluations_stay(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     trainer = make_trainer(tmp_path, TQDMProgressBar())
-    trainer.validate(Validated(), batches(2), verbose=False)
-    trainer.test(Validated(), [batches(3), batches(1)], verbose=False)
-    trainer.predict(Validated(), batches(4))
+    with terminal.in_use():
+        trainer.validate(passing(clock, 9.0, Validated), batches(2), verbose=False)
+        trainer.test(passing(clock, 9.0, Validated), [batches(3), batches(1)], verbose=False)
+        trainer.predict(passing(clock, 9.0, Validated), batches(4))
     assert [line.split("|")[0] for line in terminal.lines] == [
         "Validation: 100%",
         "Testing: 100%",
@@ -75,7 +78,11 @@ def test_evaluations_stay(tmp_path: Path, terminal: Terminal, clock: Clock) -> N
     assert [line.split("|")[2].split()[0] for line in terminal.lines] == ["2/2", "4/4", "4/4"]
 
 
-def test_prints_and_messages_are_above_the_bar(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
+def test_prints_and_messages_are_above_the_bar(
+    tmp_path: Path, terminal: Terminal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
     class Talking(Shown):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             self.print("batch", batch_idx, sep=": ", flush=True)
@@ -83,17 +90,21 @@ def test_prints_and_messages_are_above_the_bar(tmp_path: Path, terminal: Termina
             return super().training_step(batch, batch_idx)
 
     bar = TQDMProgressBar()
-    make_trainer(tmp_path, bar).fit(Talking(), batches(2))
+    with terminal.in_use():
+        make_trainer(tmp_path, bar).fit(passing(clock, 9.0, Talking), batches(2))
+        bar.print("after", "all", sep="-")
     assert terminal.lines[:4] == ["batch: 0", "a message", "batch: 1", "a message"]
     assert terminal.lines[4].startswith("Epoch 0/0: 100%|")
-    bar.print("after", "all", sep="-")
     assert terminal.lines[-1] == "after-all"
 
 
 def test_no_thread_watches(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     threads: set[str] = set()
-    module = Shown(lambda name, index: threads.update(type(thread).__name__ for thread in threading.enumerate()))
-    make_trainer(tmp_path, TQDMProgressBar()).fit(module, batches(2))
+    module = Shown(
+        lambda name, index: threads.update(type(thread).__name__ for thread in threading.enumerate())
+    )
+    with terminal.in_use():
+        make_trainer(tmp_path, TQDMProgressBar()).fit(module, batches(2))
     assert "TMonitor" not in threads
 
 
@@ -102,27 +113,34 @@ def test_unknown_length(tmp_path: Path, terminal: Terminal, clock: Clock) -> Non
 
     loader = DataLoader(Endless(3), batch_size=1)
     trainer = make_trainer(tmp_path, TQDMProgressBar(), max_epochs=-1, max_steps=3)
-    trainer.fit(Shown(), loader)
+    with terminal.in_use():
+        trainer.fit(passing(clock, 9.0, Shown), loader)
     assert terminal.lines[0].startswith("Epoch 0: ")
     assert "| 3/? [" in terminal.lines[0]
 
 
 @pytest.mark.parametrize("where", ["train", "validation"])
 def test_an_error_leaves_the_terminal_in_order(
-    tmp_path: Path, terminal: Terminal, clock: Clock, where: str
+    tmp_path: Path,
+    terminal: Terminal,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def at(name: str, index: int) -> None:
         if (name, index) == (where, 1):
             raise RuntimeError("broken")
 
     trainer = make_trainer(tmp_path, TQDMProgressBar())
-    with pytest.raises(RuntimeError, match="broken"):
-        trainer.fit(Validated(at), batches(3), batches(3))
+    with pytest.raises(RuntimeError, match="broken"), terminal.in_use():
+        trainer.fit(passing(clock, 9.0, Validated, at), batches(3), batches(3))
     assert terminal.column == 0
     assert [line[:9] for line in terminal.lines] == ["Epoch 0/0"]
     assert not tqdm.tqdm._instances  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     info("to stderr again")
-    assert terminal.lines[-1] == "to stderr again"
+    assert capsys.readouterr().err == "to stderr again\n"
 
 
 class OwnBars(TQDMProgressBar):
@@ -153,17 +171,18 @@ class OwnBars(TQDMProgressBar):
 
 def test_own_bars(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     seen: list[list[str]] = []
-    module = Validated(lambda name, index: seen.append(terminal.lines))
+    module = passing(clock, 9.0, Validated, lambda name, index: seen.append(terminal.lines))
     trainer = make_trainer(tmp_path, OwnBars(), num_sanity_val_steps=2)
-    trainer.fit(module, batches(1), batches(2))
+    with terminal.in_use():
+        trainer.fit(module, batches(1), batches(2))
     assert seen[1] == ["sanity 1 of 2"]
     assert seen[-1] == ["train 1 of 1 , mine=1", "validation 1 of 2"]
-    trainer.validate(module, batches(2), verbose=False)
-    trainer.test(module, batches(2), verbose=False)
-    trainer.predict(module, batches(2))
+    with terminal.in_use():
+        trainer.validate(module, batches(2), verbose=False)
+        trainer.test(module, batches(2), verbose=False)
+        trainer.predict(module, batches(2))
     assert terminal.lines == [
         "train 1 of 1 , mine=3",
-        "Training ended: max_epochs=1 reached.",
         "validation 2 of 2",
         "test 2 of 2",
         "predict 2 of 2",
@@ -173,9 +192,10 @@ def test_own_bars(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
 def test_a_bar_that_is_switched_off(tmp_path: Path, terminal: Terminal, clock: Clock) -> None:
     class NoValidation(TQDMProgressBar):
         def init_validation_tqdm(self) -> Any:
-            return tqdm.tqdm(disable=True)
+            return Tqdm(disable=True)
 
-    make_trainer(tmp_path, NoValidation()).fit(Validated(), batches(2), batches(2))
+    with terminal.in_use():
+        make_trainer(tmp_path, NoValidation()).fit(passing(clock, 9.0, Validated), batches(2), batches(2))
     assert "Validation" not in terminal.written
     assert "Epoch 0/0" in terminal.written
 
@@ -186,7 +206,7 @@ def test_bars_are_at_hand_in_hooks(tmp_path: Path, terminal: Terminal, clock: Cl
     class Looking(TQDMProgressBar):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             super().on_train_start(trainer, pl_module)
-            self.train_progress_bar = tqdm.tqdm(disable=True)
+            self.train_progress_bar = Tqdm(disable=True)
             seen.append(self.train_progress_bar)
 
         def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -197,7 +217,8 @@ def test_bars_are_at_hand_in_hooks(tmp_path: Path, terminal: Terminal, clock: Cl
     bar = Looking()
     with pytest.raises(UsageError, match="train_progress_bar"):
         _ = bar.train_progress_bar
-    make_trainer(tmp_path, bar).fit(Validated(), batches(2), batches(2))
+    with terminal.in_use():
+        make_trainer(tmp_path, bar).fit(passing(clock, 9.0, Validated), batches(2), batches(2))
     assert seen[0].disable
     assert seen[1].desc == "Validation: "  # of the run, from the first drawing on
     assert seen[1].total == 2
@@ -211,14 +232,13 @@ def test_position_leaves_lines_free(tmp_path: Path, terminal: Terminal, clock: C
         own = bar.train_progress_bar if name == "train" else bar.val_progress_bar
         positions.append(abs(own.pos))
 
-    make_trainer(tmp_path, bar).fit(Validated(at), batches(1), batches(1))
+    with terminal.in_use():
+        make_trainer(tmp_path, bar).fit(passing(clock, 9.0, Validated, at), batches(1), batches(1))
     assert positions == [4, 5]
     assert bar.process_position == 2
 
 
 def test_names_that_scripts_import() -> None:
-    from fulmen.callbacks.progress.tqdm_progress import Tqdm  # pyright: ignore[reportAttributeAccessIssue]
-
     assert issubclass(Tqdm, tqdm.tqdm)
     assert convert_inf(math.inf) is None
     assert convert_inf(math.nan) is None

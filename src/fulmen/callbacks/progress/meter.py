@@ -22,7 +22,7 @@ class Meter:
     def __init__(self, total: float, done: int | None) -> None:
         self.total = total
         self.done = done or 0
-        self._active_s = 0.0
+        self.active_s = 0.0
         self._noted_s = monotonic()
         start = [] if done is None else [(0.0, done)]
         self._samples: deque[tuple[float, int]] = deque(start, maxlen=_SAMPLES)
@@ -30,10 +30,10 @@ class Meter:
     def note(self, done: int) -> None:
         """So many batches are done now."""
         now_s = monotonic()
-        self._active_s += now_s - self._noted_s
+        self.active_s += now_s - self._noted_s
         self._noted_s = now_s
         self.done = done
-        self._samples.append((self._active_s, done))
+        self._samples.append((self.active_s, done))
 
     def resume(self) -> None:
         """The time since the last note was spent on something else."""
@@ -55,7 +55,7 @@ class Meter:
     @property
     def elapsed_text(self) -> str:
         """Time spent, as hours, minutes and seconds."""
-        return _clock(self._active_s)
+        return _clock(self.active_s)
 
     @property
     def remaining_text(self) -> str:

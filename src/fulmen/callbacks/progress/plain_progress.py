@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any
 
 from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
@@ -20,17 +19,17 @@ class PlainBar(Bar):
         self._stays = stays
         self._description = ""
         self._meter = Meter(0, 0)
-        self._next_line_s = 0.0
+        self._next_line_s = _LINE_EVERY_S
 
     def restart(self, description: str, total: float, done: int | None) -> None:
         self._description = description
         self._meter = Meter(total, done)
-        self._next_line_s = monotonic() + _LINE_EVERY_S
+        self._next_line_s = _LINE_EVERY_S
 
     def draw(self, done: int, metrics: Mapping[str, Any]) -> None:
         self._meter.note(done)
-        if monotonic() >= self._next_line_s:
-            self._next_line_s = monotonic() + _LINE_EVERY_S
+        if self._meter.active_s >= self._next_line_s and done < self._meter.total:
+            self._next_line_s = self._meter.active_s + _LINE_EVERY_S
             self._print(f"{self._meter.elapsed_text}<{self._meter.remaining_text}", metrics)
 
     def finish(self, done: int, metrics: Mapping[str, Any]) -> None:

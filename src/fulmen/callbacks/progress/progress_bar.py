@@ -27,8 +27,12 @@ class ProgressBar(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._trainer = trainer
+        self._dataloader_idx = None
         if not trainer.is_global_zero:
             self.disable()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_trainer": None}
 
     def enable(self) -> None:
         """Show something from now on."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from fulmen.base import environ
 from fulmen.base.extras import available, require
@@ -18,10 +18,6 @@ from fulmen.callbacks.progress.meter import format_metrics
 from fulmen.callbacks.progress.plain_progress import PlainBar
 from fulmen.engine.states import RunningStage
 from fulmen.errors import UsageError
-
-if TYPE_CHECKING:
-    from fulmen.core.module import LightningModule
-    from fulmen.trainer import Trainer
 
 _SMOOTHING = 0.05  # weight of the latest of ten drawings per second: the rate of some two seconds
 
@@ -120,11 +116,8 @@ class TQDMProgressBar(DrawnProgressBar):
 
     def _close(self) -> None:
         super()._close()
-        print_messages_with(None)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().teardown(trainer, pl_module, stage)
         self._bars.clear()
+        print_messages_with(None)
 
     def print(
         self, *args: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False

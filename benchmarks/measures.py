@@ -1,0 +1,170 @@
+"""What is measured, and what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.process import Worker, measure_first, measure_import
+from benchmarks.rounds import Contestant, Measure
+
+OURS = "fulmen"
+LIGHTNING = "lightning.pytorch"
+FLUSH_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how long to measure."""
+
+    core: int
+    rounds: int
+    steps: int
+    pythons: dict[str, str]
+    """By framework: the interpreter that has it."""
+    workers: dict[str, Worker]
+    """By framework: the process that has it; where the peers are missing, ours alone."""
+
+    def turns(self, share: float) -> int:
+        """A share of the rounds, and at least one."""
+        return max(1, round(self.rounds * share))
+
+    def per_step(self, run: str, framework: str, *, steps: int) -> Callable[[], float]:
+        """Microseconds for each of so many steps, once the loop is warm."""
+        warmup = min(10, steps)
+        request = {
+            "run": run,
+            "framework": framework,
+            "first": warmup,
+            "last": warmup + steps,
+            "probe": "clock",
+        }
+        return lambda: self.workers[framework].measure(**request) / steps
+
+    def change(self, run: str, framework: str, probe: str, first: int, last: int) -> Callable[[], float]:
+        """What changes between two batches."""
+        worker = self.workers[framework]
+        return partial(worker.measure, run=run, framework=framework, first=first, last=last, probe=probe)
+
+
+def measures(bench: Bench) -> list[Measure]:
+    """Everything, in the order in which it is reported."""
+    return [
+        Measure(
+            "a training step, every extra off (µs)",
+            _against_bare(bench, "training", steps=bench.steps, ignite=True),
+            rounds=bench.rounds,
+            target=10,
+        ),
+        Measure(
+            "a call of `self.log`, ten in a step (µs; over the step without, a tenth)",
+            _logging(bench),
+            rounds=bench.rounds,
+            share=0.1,
+            target=2.5,
+        ),
+        Measure(
+            "a validation batch with one value logged (µs)",
+            _against_bare(bench, "validation", steps=bench.steps),
+            rounds=bench.rounds,
+            target=15,
+        ),
+        Measure(
+            "a training step, one value logged, with progress bar, CSV logger, checkpoints (µs)",
+            _against_bare(bench, "training", "training, defaults", steps=10 * bench.steps),
+            rounds=bench.turns(1 / 3),
+            target=25,
+        ),
+        Measure(
+            "the import, where torch is imported already (ms)",
+            [
+                Contestant(name, partial(measure_import, bench.pythons[name], bench.core, name))
+                for name in bench.workers
+            ],
+            rounds=bench.turns(1 / 4),
+            target=50,
+        ),
+        Measure(
+            "`Trainer()` and `fit` until the first batch, every extra off (ms)",
+            [Contestant(name, _start(bench, name)) for name in bench.workers],
+            rounds=bench.rounds,
+            target=20,
+        ),
+        Measure(
+            "the same for the first time in a process (ms)",
+            [Contestant(name, _first_start(bench, name)) for name in bench.workers],
+            rounds=bench.turns(1 / 6),
+            warm=False,
+        ),
+        Measure(
+            f"growth of resident memory over {100 * bench.steps} steps with one value logged (kB)",
+            _growth(bench, "resident memory"),
+            warm=False,
+            target=256,
+        ),
+        Measure(
+            f"growth of Python's memory over {100 * bench.steps} steps with one value logged (kB)",
+            _growth(bench, "traced memory"),
+            warm=False,
+            target=64,
+        ),
+        Measure(
+            "host reads in 40 steps between two flushes, ten values logged in each",
+            [
+                Contestant(name, bench.change("training, 10 values", name, "host reads", 1, 41))
+                for name in bench.workers
+            ],
+            warm=False,
+            target=0,
+        ),
+    ]
+
+
+def _against_bare(
+    bench: Bench, bare: str, run: str | None = None, *, steps: int, ignite: bool = False
+) -> list[Contestant]:
+    """Each framework, and in the same process a bare loop."""
+    contestants = []
+    for framework in bench.workers:
+        baseline = f"bare loop beside {framework}"
+        contestants += [
+            Contestant(baseline, bench.per_step(f"bare {bare}", framework, steps=steps)),
+            Contestant(framework, bench.per_step(run or bare, framework, steps=steps), over=baseline),
+        ]
+    if ignite and LIGHTNING in bench.workers:
+        read = bench.per_step("ignite training", LIGHTNING, steps=steps)
+        contestants.append(Contestant("ignite", read, over=f"bare loop beside {LIGHTNING}"))
+    return contestants
+
+
+def _logging(bench: Bench) -> list[Contestant]:
+    """Each framework with and without calls of `self.log`."""
+    contestants = []
+    for framework in bench.workers:
+        silent = f"{framework}, nothing logged"
+        contestants += [
+            Contestant(silent, bench.per_step("training", framework, steps=bench.steps)),
+            Contestant(
+                framework, bench.per_step("training, 10 values", framework, steps=bench.steps), over=silent
+            ),
+        ]
+    return contestants
+
+
+def _start(bench: Bench, framework: str) -> Callable[[], float]:
+    read = bench.change("training", framework, "clock", -1, 0)
+    return lambda: read() / 1000
+
+
+def _first_start(bench: Bench, framework: str) -> Callable[[], float]:
+    request = {"run": "training", "framework": framework, "first": -1, "last": 0, "probe": "clock"}
+    return lambda: measure_first(bench.pythons[framework], bench.core, **request) / 1000
+
+
+def _growth(bench: Bench, probe: str) -> list[Contestant]:
+    first, steps = 10 * bench.steps, 100 * bench.steps
+    return [
+        Contestant(name, bench.change("training, 1 value", name, probe, first, first + steps))
+        for name in bench.workers
+    ]

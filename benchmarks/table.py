@@ -1,0 +1,74 @@
+"""The readings as a table in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.measures import OURS
+from benchmarks.process import Worker
+from benchmarks.rounds import Measure, Row
+
+HEADS = ("", "min", "median", "over", "quartiles", "times", "target")
+
+
+def describe_machine(workers: Iterable[Worker]) -> str:
+    """Processor, cores, and the versions in each of the workers' environments."""
+    lines = [f"{_processor()}, {os.cpu_count()} cores, of which one is used; {platform.platform()}"]
+    for worker in workers:
+        lines.append(", ".join(f"{name} {version}" for name, version in worker.installed.items()))
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table_head() -> str:
+    """The first two lines."""
+    return "\n".join([_line(HEADS), _line([":--", *["--:"] * (len(HEADS) - 1)])])
+
+
+def table_rows(measure: Measure, rows: Iterable[Row]) -> str:
+    """A line that says what is measured, and a line per contestant."""
+    lines = [_line([f"**{measure.what}**", *[""] * (len(HEADS) - 1)])]
+    for row in rows:
+        verdict = _verdict(measure, row) if row.contestant.name == OURS else ""
+        compared = ["", "", ""]
+        if row.over is not None and row.quartiles is not None and row.times is not None:
+            low, high = row.quartiles
+            compared = [_number(row.over), f"{_number(low)} to {_number(high)}", f"{row.times:.2f}"]
+        numbers = [_number(row.least), _number(row.median), *compared]
+        lines.append(_line([row.contestant.name, *numbers, verdict]))
+    return "\n".join(lines)
+
+
+def is_met(measure: Measure, row: Row) -> bool:
+    """Whether a row is within the target."""
+    assert measure.target is not None
+    return (row.median if row.over is None else row.over) <= measure.target
+
+
+def _verdict(measure: Measure, row: Row) -> str:
+    if measure.target is None:
+        return ""
+    return f"{measure.target:g}: {'met' if is_met(measure, row) else 'missed'}"
+
+
+def _number(value: float) -> str:
+    return (
+        f"{value:.0f}"
+        if abs(value) >= 100 or value == 0
+        else f"{value:.1f}"
+        if abs(value) >= 10
+        else f"{value:.2f}"
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
