@@ -1,7 +1,7 @@
 """Measure what fulmen costs, and print one table: python -m benchmarks
 
-Two processes live side by side, one with fulmen and one with its peers, which have an environment of their own
-(`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what slows
+Two processes live side by side, one with fulmen and one with its peers, which have an environment of their
+own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what slows
 the machine down for a while slows all of them down. "over" is what a contestant takes more than the one it is
 compared with, in the same process and the same round: the median of these differences, and their quartiles.
 """

@@ -42,10 +42,20 @@ class Bench:
         }
         return lambda: self.workers[framework].measure(**request) / steps
 
+    def first_batch(self, run: str, framework: str) -> Callable[[], float]:
+        """Milliseconds until a run asks for its first batch."""
+        request = {"run": run, "framework": framework, "first": -1, "last": 0, "probe": "clock"}
+        return lambda: self.workers[framework].measure(**request) / 1000
+
+    def first_batch_of_a_process(self, run: str, framework: str) -> Callable[[], float]:
+        """The same in a process of its own, where nothing is imported yet but the framework."""
+        request = {"run": run, "framework": framework, "first": -1, "last": 0, "probe": "clock"}
+        return lambda: measure_first(self.pythons[framework], self.core, **request) / 1000
+
     def change(self, run: str, framework: str, probe: str, first: int, last: int) -> Callable[[], float]:
         """What changes between two batches."""
-        worker = self.workers[framework]
-        return partial(worker.measure, run=run, framework=framework, first=first, last=last, probe=probe)
+        request = {"run": run, "framework": framework, "first": first, "last": last, "probe": probe}
+        return lambda: self.workers[framework].measure(**request)
 
 
 def measures(bench: Bench) -> list[Measure]:
@@ -86,14 +96,14 @@ def measures(bench: Bench) -> list[Measure]:
             target=50,
         ),
         Measure(
-            "`Trainer()` and `fit` until the first batch, every extra off (ms)",
-            [Contestant(name, _start(bench, name)) for name in bench.workers],
+            "from `Trainer()` to the first batch, every extra off (ms)",
+            _starts(bench, bench.first_batch),
             rounds=bench.rounds,
             target=20,
         ),
         Measure(
             "the same for the first time in a process (ms)",
-            [Contestant(name, _first_start(bench, name)) for name in bench.workers],
+            _starts(bench, bench.first_batch_of_a_process),
             rounds=bench.turns(1 / 6),
             warm=False,
         ),
@@ -152,14 +162,16 @@ def _logging(bench: Bench) -> list[Contestant]:
     return contestants
 
 
-def _start(bench: Bench, framework: str) -> Callable[[], float]:
-    read = bench.change("training", framework, "clock", -1, 0)
-    return lambda: read() / 1000
-
-
-def _first_start(bench: Bench, framework: str) -> Callable[[], float]:
-    request = {"run": "training", "framework": framework, "first": -1, "last": 0, "probe": "clock"}
-    return lambda: measure_first(bench.pythons[framework], bench.core, **request) / 1000
+def _starts(bench: Bench, time_to_first_batch: Callable[[str, str], Callable[[], float]]) -> list[Contestant]:
+    """Each framework, and a bare loop, which has an optimizer to make as well."""
+    contestants = []
+    for framework in bench.workers:
+        baseline = f"bare loop beside {framework}"
+        contestants += [
+            Contestant(baseline, time_to_first_batch("bare training", framework)),
+            Contestant(framework, time_to_first_batch("training", framework), over=baseline),
+        ]
+    return contestants
 
 
 def _growth(bench: Bench, probe: str) -> list[Contestant]:

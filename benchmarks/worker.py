@@ -1,6 +1,6 @@
-"""A process that does one measurement after the other: `python -m benchmarks.worker <core> <file descriptor>`.
+"""A process that does one measurement after the other: python -m benchmarks.worker CORE RESULTS_FD
 
-Requests come in as lines of JSON, results go out through the file descriptor: what runs print is not in their way.
+Requests come in as lines of JSON; results go out where the printing of runs is not in their way.
 """
 
 from __future__ import annotations

@@ -94,6 +94,6 @@ class DeviceStatsMonitor(Callback):
         if self._wants_cpu(trainer):
             stats = stats | CPUAccelerator().stats(device)
         step = trainer.logger_step if trainer.state.fn is TrainerFn.FITTING else trainer.global_step
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if stats else ():
             prefix = f"{type(self).__qualname__}.{hook}{logger.group_separator}"
             logger.log_metrics({prefix + name: value for name, value in stats.items()}, step)

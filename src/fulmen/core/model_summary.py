@@ -61,15 +61,15 @@ class ModelSummary:
             seen, self.total_flops = _pass_example(model, modules.values(), precision or FullPrecision())
 
         self.layers = {name: _summarize_layer(module, seen.get(module)) for name, module in modules.items()}
-        parameters = set(model.parameters())
-        if any(is_lazy(parameter) for parameter in parameters):
+        parameters = {parameter for parameter in model.parameters() if not is_lazy(parameter)}
+        if any(map(is_lazy, model.parameters())):
             warn("Parameters without a shape yet count as 0; with an `example_input_array`, they get theirs.")
-        self.total_parameters = sum(map(_size, parameters))
-        self.trainable_parameters = sum(_size(p) for p in parameters if p.requires_grad)
-        self.model_size = sum(_size(p) * p.element_size() for p in parameters) / 1e6
+        self.total_parameters = _count(parameters)
+        self.trainable_parameters = _count(p for p in parameters if p.requires_grad)
+        self.model_size = sum(p.numel() * p.element_size() for p in parameters) / 1e6
         """Of the parameters, in MB."""
         shown = {parameter for module in modules.values() for parameter in module.parameters()}
-        self.other_parameters = sum(map(_size, parameters - shown))
+        self.other_parameters = _count(parameters - shown)
         """Parameters of no module that has a row."""
         modes = [module.training for module in model.modules() if module is not model]
         self.total_training_modes = {"train": sum(modes), "eval": len(modes) - sum(modes)}
@@ -162,12 +162,12 @@ def _rows(model: nn.Module, max_depth: int) -> dict[str, nn.Module]:
     return {name: module for module, name in names.items()}
 
 
-def _size(parameter: Tensor) -> int:
-    return 0 if is_lazy(parameter) else parameter.numel()
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters if not is_lazy(parameter))
 
 
 def _summarize_layer(module: nn.Module, passage: _Passage | None) -> LayerSummary:
-    layer = LayerSummary(type(module).__name__, sum(map(_size, module.parameters())), module.training)
+    layer = LayerSummary(type(module).__name__, _count(module.parameters()), module.training)
     if passage is not None:
         layer.in_size, layer.out_size, layer.flops = passage.in_size, passage.out_size, passage.flops
     return layer

@@ -10,7 +10,15 @@ import torch
 
 from fulmen.base.overrides import is_overridden
 from fulmen.core.module import LightningModule
-from fulmen.engine.data import END, BatchStream, Limit, Loaders, prepare_evaluation_loaders, transfer_to
+from fulmen.engine.data import (
+    END,
+    BatchStream,
+    Limit,
+    Loaders,
+    prepare_evaluation_loaders,
+    set_epoch,
+    transfer_to,
+)
 from fulmen.engine.dispatch import spanned, step_caller
 from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.progress import QuietPoint
@@ -92,6 +100,7 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
     starts, ends = getattr(hooks, f"on_{stage}_batch_start"), getattr(hooks, f"on_{stage}_batch_end")
     step = evaluation_step(run, f"{stage}_step", several_loaders=dataloader_idx is not None)
     transfer = batch_transfer(run)
+    set_epoch(loader, run.progress.epoch)
     stream = BatchStream(loader, length, send_to=run.strategy.root_device if transfer is None else None)
     seen_key = (stage, dataloader_idx or 0)
     seen = run.batches_seen.get(seen_key, 0)

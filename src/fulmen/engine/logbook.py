@@ -18,7 +18,7 @@ from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
 from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.history import History
-from fulmen.engine.slots import BaseSlot, MetricSlot, Slot, Value, stack
+from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot, Value, stack
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Logbook:
 
     def add_collection(self, collection: nn.Module, arguments: LogArguments) -> None:
         """Log a collection of metrics, which computes all its values at once."""
-        name = f"collection {id(collection)}"
+        name = f"{COLLECTION} {id(collection)}"
         slot = self.slots.get(name) or self.open_slot(name, collection, arguments)
         slot.add(collection)
 
@@ -178,12 +178,13 @@ class Logbook:
         for slot in self._due(stage):
             slot.reset()
         self._closing = None
-        # The bar shows the last step values too; loggers get those at their own steps.
-        steps = [replace(entry, logger=False) for entry in self._take_dirty(stage)]
+        steps = self._take_dirty(stage)
         if not publish:
             self._held.clear()
             return {}
-        numbers = self._publish(steps + entries, step, epoch)
+        # Readers see the last step values too; loggers get those at their own steps.
+        numbers = self._publish([replace(entry, logger=False) for entry in steps] + entries, step, epoch)
+        self.logged_table.update({entry.name: numbers[entry.name] for entry in steps if entry.logger})
         return {entry.name: numbers[entry.name] for entry in entries}
 
     def _take_dirty(self, stage: str, step: int | None = None) -> list[Entry]:

@@ -18,6 +18,9 @@ Value = Tensor | float
 FOLD_EVERY = 64
 """Values kept before they are folded into one: often enough for flat memory, seldom enough to cost nothing."""
 
+COLLECTION = "collection of metrics"
+"""The name, with the object's id behind it, under which a collection is kept; its values have names of their own."""
+
 _REDUCTIONS = ("mean", "sum", "min", "max")
 
 
@@ -255,9 +258,15 @@ class MetricSlot(BaseSlot):
                 f"`self.log({name!r})` takes a number, a tensor or a metric.",
                 received=f"the module {type(metric).__name__}, which has no `compute` and `reset`",
             )
+        self._is_collection = isinstance(metric, nn.ModuleDict)
+        if self._is_collection and not name.startswith(COLLECTION):
+            raise UsageError(
+                f"`self.log({name!r})` takes one value, and a collection of metrics has several.",
+                received=type(metric).__name__,
+                fix="self.log_dict(collection)",
+            )
         super().__init__(name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty)
         self._metric: Any = metric
-        self._is_collection = isinstance(metric, nn.ModuleDict)
         self._used = False
 
     def add(self, value: Any, batch_size: int | None = None) -> None:

@@ -339,11 +339,9 @@ class Trainer(RunView):
         given: dict[str, Any],
     ) -> Run:  # fmt: skip
         if not isinstance(model, LightningModule):
-            raise UsageError(
-                f"`{fn}` takes a LightningModule.",
-                received=model.__name__ + ", the class" if isinstance(model, type) else type(model).__name__,
-                fix=f"{model.__name__}()" if isinstance(model, type) else "subclass fulmen.LightningModule",
-            )
+            raise _wrong_type(f"`{fn}` takes a LightningModule.", model)
+        if datamodule is not None and not isinstance(datamodule, LightningDataModule):
+            raise _wrong_type("`datamodule` is not a LightningDataModule.", datamodule)
         for kind, loaders in given.items():
             if isinstance(loaders, LightningDataModule):
                 if datamodule is not None:
@@ -425,3 +423,9 @@ class Trainer(RunView):
 
 def _default(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+def _wrong_type(what: str, value: object) -> UsageError:
+    if isinstance(value, type):
+        return UsageError(what, received=f"{value.__name__}, the class", fix=f"{value.__name__}()")
+    return UsageError(what, received=type(value).__name__)

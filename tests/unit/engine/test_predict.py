@@ -137,8 +137,3 @@ def test_gradients_are_off(tmp_path: Path, inference_mode: bool) -> None:
     (prediction, *_) = make_trainer(tmp_path, inference_mode=inference_mode).predict(Looks(), batches(1)) or []
     assert prediction.requires_grad is False
     assert prediction.is_inference() is inference_mode
-
-
-def test_samples_of_several_workers_stay_in_order(tmp_path: Path) -> None:
-    predictions, seen, _ = predicted(tmp_path, DataLoader(torch.arange(9.0), batch_size=1, num_workers=3))  # type: ignore[arg-type]
-    assert predictions == seen == [[number] for number in range(9)]
