@@ -208,12 +208,18 @@ def results_table(results: list[dict[str, float]], title: str) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
-def refuse_in_barebones(**arguments: Any) -> None:
+OFF_IN_BAREBONES = (
+    "callbacks", "detect_anomaly", "enable_checkpointing", "enable_model_summary", "enable_progress_bar",
+    "fast_dev_run", "log_every_n_steps", "logger", "num_sanity_val_steps", "profiler",
+)  # fmt: skip
+
+
+def refuse_in_barebones(arguments: dict[str, Any]) -> None:
     """Raise an error for the first of these arguments that asks for what `barebones` turns off."""
-    for name, value in arguments.items():
-        if value:
+    for name in OFF_IN_BAREBONES:
+        if arguments.get(name):
             raise ConfigError(
                 f"barebones=True turns off what `{name}` asks for.",
-                received=f"{name}={value!r}",
+                received=f"{name}={arguments[name]!r}",
                 fix="leave one out",
             )

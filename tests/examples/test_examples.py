@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of floats depend on the number of threads
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -20,7 +22,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=240,
@@ -59,7 +61,7 @@ def test_digits_killed_and_resumed_ends_as_if_nothing_had_happened(tmp_path: Pat
 
     versions = tmp_path / "logs" / "digits"
     command = [sys.executable, str(ROOT / "examples" / "digits.py"), *options]
-    victim = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    victim = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=DEVNULL, stderr=DEVNULL)
     while victim.poll() is None and not (versions / "version_1" / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.01)
     victim.kill()

@@ -29,16 +29,16 @@ UNKNOWN_SIZE = "?"
 _UNITS = ("", " K", " M", " B", " T")
 
 
-@dataclass
+@dataclass(frozen=True)
 class LayerSummary:
     """One module of a model, its submodules included."""
 
     layer_type: str
     num_parameters: int
     training: bool
-    in_size: Any = UNKNOWN_SIZE
-    out_size: Any = UNKNOWN_SIZE
-    flops: int = 0
+    in_size: Any
+    out_size: Any
+    flops: int
 
 
 class ModelSummary:
@@ -60,7 +60,9 @@ class ModelSummary:
             # Before anything is counted: lazy parameters get their shapes here.
             seen, self.total_flops = _pass_example(model, modules.values(), precision or FullPrecision())
 
-        self.layers = {name: _summarize_layer(module, seen.get(module)) for name, module in modules.items()}
+        self.layers = {
+            name: _summarize_layer(module, seen.get(module, _Passage())) for name, module in modules.items()
+        }
         parameters = {parameter for parameter in model.parameters() if not is_lazy(parameter)}
         if any(map(is_lazy, model.parameters())):
             warn("Parameters without a shape yet count as 0; with an `example_input_array`, they get theirs.")
@@ -166,11 +168,9 @@ def _count(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters if not is_lazy(parameter))
 
 
-def _summarize_layer(module: nn.Module, passage: _Passage | None) -> LayerSummary:
-    layer = LayerSummary(type(module).__name__, _count(module.parameters()), module.training)
-    if passage is not None:
-        layer.in_size, layer.out_size, layer.flops = passage.in_size, passage.out_size, passage.flops
-    return layer
+def _summarize_layer(module: nn.Module, passage: _Passage) -> LayerSummary:
+    count = _count(module.parameters())
+    return LayerSummary(type(module).__name__, count, module.training, **vars(passage))
 
 
 # ------------------------------------------------------------------------------------------ the example's way

@@ -40,6 +40,11 @@ class CombinedLoader(Iterable[Any]):
 
     @flattened.setter
     def flattened(self, loaders: list[Any]) -> None:
+        present = len(self.flattened)
+        if len(loaders) != present:
+            raise ConfigError(
+                "`flattened` takes as many loaders as there are.", received=len(loaders), expected=present
+            )
         self.iterables = rebuild(self.iterables, iter(loaders))
 
     def __iter__(self) -> Iterator[tuple[Any, int, int]]:

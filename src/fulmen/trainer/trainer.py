@@ -49,21 +49,32 @@ from fulmen.trainer.checkpoint_path import resolve_checkpoint_path
 from fulmen.trainer.view import RunView
 
 
-def _with_environment(init: Callable[..., None]) -> Callable[..., None]:
-    """Let `PL_TRAINER_<NAME>` variables set the arguments that are not passed."""
-    names = [name for name in inspect.signature(init).parameters if name not in ("self", "unknown")]
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    """Refuse arguments that nobody knows or that contradict one another, and let the environment set others.
+
+    `PL_TRAINER_<NAME>` variables set the arguments that are not passed.
+    """
+    names = [name for name in inspect.signature(init).parameters if name != "self"]
 
     @functools.wraps(init)
-    def init_with_environment(self: Trainer, **arguments: Any) -> None:
-        init(self, **{**build.arguments_from_environment(names), **arguments})
+    def checked_init(self: Trainer, **arguments: Any) -> None:
+        for name in arguments:
+            if name not in names:
+                raise UnknownArgumentError(
+                    "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, names)
+                )
+        arguments = build.arguments_from_environment(names) | arguments
+        if arguments.get("barebones"):
+            build.refuse_in_barebones(arguments)
+        init(self, **arguments)
 
-    return init_with_environment
+    return checked_init
 
 
 class Trainer(RunView):
     """Owns the engineering of a training: devices, precision, checkpoints, logging, evaluation."""
 
-    @_with_environment
+    @_checked
     def __init__(
         self,
         *,
@@ -108,22 +119,8 @@ class Trainer(RunView):
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: files.AnyPath | None = None,
         model_registry: str | None = None,
-        **unknown: Any,
     ) -> None:
         """Every argument is optional; the documentation of each is in `docs/trainer.md`."""
-        if unknown:
-            name = next(iter(unknown))
-            known = inspect.signature(Trainer.__init__).parameters
-            raise UnknownArgumentError(
-                "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, known)
-            )
-        if barebones:
-            build.refuse_in_barebones(
-                logger=logger, enable_checkpointing=enable_checkpointing, profiler=profiler,
-                enable_progress_bar=enable_progress_bar, enable_model_summary=enable_model_summary,
-                num_sanity_val_steps=num_sanity_val_steps, log_every_n_steps=log_every_n_steps,
-                fast_dev_run=fast_dev_run, detect_anomaly=detect_anomaly, callbacks=callbacks,
-            )  # fmt: skip
         on = not barebones
         self._default_root_dir = files.absolute(os.getcwd() if default_root_dir is None else default_root_dir)
         fit_options = FitOptions(

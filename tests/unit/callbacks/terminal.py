@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
-_PIECE = re.compile(r"\x1b\[(?P<private>\?)?(?P<number>\d*)(?:;\d+)*(?P<command>[A-Za-z])|(?P<text>[^\x1b])")
+_COMMAND = r"\x1b\[(?P<private>\?)?(?P<number>\d*)(?:;\d+)*(?P<command>[A-Za-z])"
+_PIECE = re.compile(_COMMAND + r"|(?P<text>[^\x1b])")
 
 
 class Terminal(io.StringIO):

@@ -121,7 +121,8 @@ def test_no_trainer_before_a_run() -> None:
 def test_only_rank_zero_shows_something(kind: type[ProgressBar]) -> None:
     for is_global_zero in (True, False):
         bar = kind()
-        bar.setup(SimpleNamespace(is_global_zero=is_global_zero), None, "fit")  # pyright: ignore
+        trainer: Any = SimpleNamespace(is_global_zero=is_global_zero)
+        bar.setup(trainer, None, "fit")  # pyright: ignore[reportArgumentType]
         assert bar.is_enabled is is_global_zero
         assert bar.is_disabled is not is_global_zero
 
@@ -162,7 +163,8 @@ def test_version_of_the_loggers(versions: list[Any], shown: Any) -> None:
 def test_logging_under_the_name_of_the_version_warns() -> None:
     trainer: Any = SimpleNamespace(loggers=[SimpleNamespace(version=1)], progress_bar_metrics={"v_num": 0.5})
     with pytest.warns(FulmenWarning, match="v_num"):
-        assert ProgressBar().get_metrics(trainer, None) == {"v_num": 0.5}  # pyright: ignore
+        module: Any = None
+        assert ProgressBar().get_metrics(trainer, module) == {"v_num": 0.5}
 
 
 @pytest.mark.parametrize("kind", [PlainProgressBar, RichProgressBar, TQDMProgressBar])

@@ -14,7 +14,7 @@ import tqdm
 import fulmen as pl
 from fulmen.base.report import info
 from fulmen.callbacks import TQDMProgressBar
-from fulmen.callbacks.progress.tqdm_progress import Tqdm, convert_inf  # pyright: ignore
+from fulmen.callbacks.progress.tqdm_progress import Tqdm, convert_inf  # pyright: ignore[reportAttributeAccessIssue]
 from fulmen.errors import UsageError
 
 from .progress_runs import Clock, Endless, Shown, Validated, batches, make_trainer, passing
