@@ -81,7 +81,13 @@ class LightningOptimizer:
         return getattr(self.__dict__["_optimizer"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["_optimizer"], name, value)
+        if name == "step":  # a scheduler that is made for this object counts its steps so
+            self.__dict__["step"] = value
+        else:
+            setattr(self.__dict__["_optimizer"], name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return LightningOptimizer, (self.optimizer,)
 
     def __repr__(self) -> str:
         return f"Lightning{self.optimizer!r}"

@@ -136,7 +136,7 @@ class AutomaticStep(Step):
             self._compute_gradients(batch, batch_idx, first)
             if closes:
                 self._before_step()
-                if self._has_gradients:
+                if self._has_gradients or all(p.grad is None for p in _parameters(self._optimizer)):
                     self._step(self._optimizer)
         self.in_window = 0 if closes else self._window_count
         if closes:
