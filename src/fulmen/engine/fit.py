@@ -69,7 +69,7 @@ def fit_epoch(run: Run) -> None:
     batch, complete = None, progress.batch >= run.train_loaders.lengths[0]
 
     while progress.optimizer_step < step_limit and (batch := take()) is not END:
-        batch_idx = progress.batch
+        run.batch_idx = batch_idx = progress.batch
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
         logbook.slots = nowhere

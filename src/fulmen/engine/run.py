@@ -63,6 +63,8 @@ class Run:
     """Evaluation batches so far, by stage and loader: the step of what evaluation logs per batch."""
     log_step: int = 0
     """The step that loggers are given: accumulation windows finished before the batch under way."""
+    batch_idx: int = -1
+    """Index of the training batch under way, or of the last one."""
     is_last_batch: bool = False
     flush_is_due: bool = False
     """Whether the step values of the batch under way are still to be flushed."""

@@ -24,6 +24,7 @@ from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator
 from fulmen.strategies import Strategy
 from fulmen.trainer.arguments import ArgumentsView
+from fulmen.trainer.loops import FitLoopView
 
 if TYPE_CHECKING:
     pass
@@ -126,6 +127,11 @@ class RunView(ArgumentsView):
     def logger_step(self) -> int:
         """The step that loggers are given for the batch under way."""
         return self._run.log_step if self._run else 0
+
+    @property
+    def fit_loop(self) -> FitLoopView:
+        """Limits and position of training; setting the limits of a finished fit lets it train on."""
+        return FitLoopView(self)
 
     @property
     def is_last_batch(self) -> bool:

@@ -12,14 +12,19 @@ _PIECE = re.compile(_COMMAND + r"|(?P<text>[^\x1b])")
 
 
 class Terminal(io.StringIO):
-    """As wide as it takes; knows carriage return, new line, cursor up, erase line, cursor hidden and shown."""
+    """As wide as it takes; knows carriage return, new line, cursor up, erase line, cursor hidden or shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str = "utf-8") -> None:
         super().__init__()
+        self.told_encoding = encoding
         self.written = ""
         self.rows = [""]
         self.row = self.column = 0
         self.shows_cursor = True
+
+    @property
+    def encoding(self) -> str:
+        return self.told_encoding
 
     def isatty(self) -> bool:
         return True

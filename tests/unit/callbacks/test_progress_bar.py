@@ -162,9 +162,10 @@ def test_version_of_the_loggers(versions: list[Any], shown: Any) -> None:
 
 def test_logging_under_the_name_of_the_version_warns() -> None:
     trainer: Any = SimpleNamespace(loggers=[SimpleNamespace(version=1)], progress_bar_metrics={"v_num": 0.5})
+    module: Any = None
     with pytest.warns(FulmenWarning, match="v_num"):
-        module: Any = None
-        assert ProgressBar().get_metrics(trainer, module) == {"v_num": 0.5}
+        metrics = ProgressBar().get_metrics(trainer, module)
+    assert metrics == {"v_num": 0.5}
 
 
 @pytest.mark.parametrize("kind", [PlainProgressBar, RichProgressBar, TQDMProgressBar])

@@ -99,6 +99,20 @@ def test_prints_are_above_the_bar(tmp_path: Path, terminal: Terminal, clock: Clo
     assert texts(terminal.lines[-1])[:2] == ["Epoch", "0/0"]
 
 
+def test_what_rich_prints_itself_is_above_the_bar(
+    tmp_path: Path, terminal: Terminal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rich
+    from rich.console import Console
+
+    console = Console(file=terminal, width=120, force_terminal=True, legacy_windows=False, color_system=None)
+    monkeypatch.setattr(rich, "_console", console)
+    module = passing(clock, 9.0, Shown, lambda name, index: rich.print("[bold]loud[/]"))
+    make_trainer(tmp_path, RichProgressBar()).fit(module, batches(2))
+    assert terminal.lines[:2] == ["loud", "loud"]
+    assert len(terminal.lines) == 3
+
+
 def test_print_takes_what_rich_and_python_take(terminal: Terminal, capsys: pytest.CaptureFixture) -> None:
     from rich.panel import Panel
 
@@ -139,6 +153,13 @@ def test_unknown_length(tmp_path: Path, terminal: Terminal, clock: Clock) -> Non
     )
     assert texts(terminal.lines[0])[:3] == ["Epoch", "0", "3/--"]
     assert "-:--:--" in terminal.lines[0]
+
+
+def test_a_terminal_that_knows_ascii_only(tmp_path: Path, clock: Clock) -> None:
+    terminal = Terminal(encoding="ascii")
+    make_trainer(tmp_path, bar_in(terminal)).fit(passing(clock, 9.0), batches(2))
+    assert terminal.written.isascii()
+    assert terminal.lines[0].startswith("Epoch 0/0 ---")
 
 
 @pytest.mark.parametrize("where", ["train", "validation"])

@@ -239,8 +239,9 @@ def test_scheduler_of_a_class_of_ones_own(tmp_path: Path) -> None:
 
 def test_batches_without_a_loss_advance_the_schedule(tmp_path: Path) -> None:
     class Skips(Scheduled):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            super().training_step(batch, batch_idx)
+        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return None if batch_idx else loss
 
     assert times(tmp_path, Skips(interval="step"), max_epochs=1) == [(0, batch) for batch in range(5)]
 
@@ -254,6 +255,9 @@ def test_manual_optimization_steps_no_scheduler(tmp_path: Path) -> None:
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
             return [optimizer], [StepLR(optimizer, 1)]
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.optimizers().step()
 
         def on_train_epoch_end(self) -> None:
             if self.current_epoch == 1:

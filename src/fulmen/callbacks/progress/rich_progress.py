@@ -95,9 +95,13 @@ class RichProgressBar(DrawnProgressBar):
         self._screen = None
 
     def _find_console(self) -> Console:
-        from rich.console import Console
-
-        return Console(**self._console_kwargs) if self._screen is None else self._screen.live.console
+        if self._screen is not None:
+            return self._screen.live.console
+        if not self._console_kwargs:
+            return require(
+                "rich", extra="rich"
+            ).get_console()  # the one that `rich.print` knows to step aside for
+        return require("rich.console", extra="rich").Console(**self._console_kwargs)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar: arguments of `print`, or of `rich.console.Console.print`."""
@@ -121,6 +125,7 @@ class _Screen:
         from rich.progress import BarColumn, Progress
 
         self.theme = theme
+        self.dot = "<" if console.options.ascii_only else "•"
         self.metrics = ""
         self.rows = Progress(*columns, console=console)  # never started: it lays out the rows
         self._bar_columns = [c for c in columns if isinstance(c, BarColumn) and c.bar_width == _WIDEST_BAR]
@@ -176,7 +181,7 @@ class _RichBar(Bar):
         assert self._task is not None
         meter, theme = self._meter, self._screen.theme
         meter.note(done)
-        time = f"{meter.elapsed_text} • {meter.remaining_text}"
+        time = f"{meter.elapsed_text} {self._screen.dot} {meter.remaining_text}"
         self._screen.rows.update(
             self._task, completed=done, count=meter.count_text, time=time, rate=meter.rate_text
         )

@@ -1,0 +1,92 @@
+"""The attributes of `trainer.fit_loop` and its like that user code reads and sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fulmen.trainer.view import RunView
+
+
+class EpochLoopView:
+    """Where the epoch under way stands."""
+
+    def __init__(self, trainer: RunView) -> None:
+        self._trainer = trainer
+
+    @property
+    def batch_idx(self) -> int:
+        """Index of the batch under way, or of the last one; -1 before the first."""
+        return self._trainer._run.batch_idx if self._trainer._run else -1
+
+    @property
+    def total_batch_idx(self) -> int:
+        """The same, over all epochs."""
+        progress = self._trainer._progress
+        return progress.total_batch - progress.batch + self.batch_idx
+
+    @property
+    def global_step(self) -> int:
+        """Number of optimizer steps."""
+        return self._trainer.global_step
+
+
+class FitLoopView:
+    """The limits of training, which may be set to train on, and its position."""
+
+    def __init__(self, trainer: RunView) -> None:
+        self._trainer = trainer
+        self.epoch_loop = EpochLoopView(trainer)
+
+    def _change(self, **limits: Any) -> None:
+        trainer = self._trainer
+        trainer._fit = replace(trainer._fit, **limits)
+        if trainer._run is not None:
+            trainer._run.fit_options = trainer._fit
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Most epochs to train; -1 for no limit."""
+        return self._trainer.max_epochs
+
+    @max_epochs.setter
+    def max_epochs(self, epochs: int | None) -> None:
+        self._change(max_epochs=epochs)
+
+    @property
+    def min_epochs(self) -> int | None:
+        """Fewest epochs to train."""
+        return self._trainer.min_epochs
+
+    @min_epochs.setter
+    def min_epochs(self, epochs: int | None) -> None:
+        self._change(min_epochs=epochs)
+
+    @property
+    def max_steps(self) -> int:
+        """Most optimizer steps to take; -1 for no limit."""
+        return self._trainer.max_steps
+
+    @max_steps.setter
+    def max_steps(self, steps: int) -> None:
+        self._change(max_steps=steps)
+
+    @property
+    def min_steps(self) -> int | None:
+        """Fewest optimizer steps to take."""
+        return self._trainer.min_steps
+
+    @min_steps.setter
+    def min_steps(self, steps: int | None) -> None:
+        self._change(min_steps=steps)
+
+    @property
+    def batch_idx(self) -> int:
+        """Index of the batch under way, or of the last one."""
+        return self.epoch_loop.batch_idx
+
+    @property
+    def total_batch_idx(self) -> int:
+        """The same, over all epochs."""
+        return self.epoch_loop.total_batch_idx
