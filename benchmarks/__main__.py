@@ -1,9 +1,9 @@
 """Measure what fulmen costs, and print one table: python -m benchmarks
 
 Two processes live side by side, one with fulmen and one with its peers, which have an environment of their
-own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what slows
-the machine down for a while slows all of them down. "over" is what a contestant takes more than the one it is
-compared with, in the same process and the same round: the median of these differences, and their quartiles.
+own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what
+slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
+it is compared with, in the same process and the same round: the median of these differences, and their quartiles.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def parse_options() -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--rounds", type=int, default=30, help="how often each contestant has its turn (default: 30)"
+        "--rounds", type=int, default=100, help="how often each contestant has its turn (default: 100)"
     )
-    parser.add_argument("--steps", type=int, default=200, help="steps in a turn (default: 200)")
+    parser.add_argument("--steps", type=int, default=50, help="steps in a turn (default: 50)")
     parser.add_argument(
         "--core", type=int, default=(os.cpu_count() or 1) - 1, help="the core to use (default: the last)"
     )

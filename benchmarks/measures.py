@@ -48,7 +48,7 @@ class Bench:
         return lambda: self.workers[framework].measure(**request) / 1000
 
     def first_batch_of_a_process(self, run: str, framework: str) -> Callable[[], float]:
-        """The same in a process of its own, where nothing is imported yet but the framework."""
+        """The same in a process of its own, where nothing is imported yet but torch."""
         request = {"run": run, "framework": framework, "first": -1, "last": 0, "probe": "clock"}
         return lambda: measure_first(self.pythons[framework], self.core, **request) / 1000
 
@@ -83,7 +83,7 @@ def measures(bench: Bench) -> list[Measure]:
         Measure(
             "a training step, one value logged, with progress bar, CSV logger, checkpoints (µs)",
             _against_bare(bench, "training", "training, defaults", steps=10 * bench.steps),
-            rounds=bench.turns(1 / 3),
+            rounds=bench.turns(1 / 4),
             target=25,
         ),
         Measure(
@@ -92,7 +92,7 @@ def measures(bench: Bench) -> list[Measure]:
                 Contestant(name, partial(measure_import, bench.pythons[name], bench.core, name))
                 for name in bench.workers
             ],
-            rounds=bench.turns(1 / 4),
+            rounds=bench.turns(1 / 10),
             target=50,
         ),
         Measure(
@@ -102,19 +102,19 @@ def measures(bench: Bench) -> list[Measure]:
             target=20,
         ),
         Measure(
-            "the same for the first time in a process (ms)",
+            "from the import to the first batch in a new process (ms)",
             _starts(bench, bench.first_batch_of_a_process),
-            rounds=bench.turns(1 / 6),
+            rounds=bench.turns(1 / 20),
             warm=False,
         ),
         Measure(
-            f"growth of resident memory over {100 * bench.steps} steps with one value logged (kB)",
+            f"growth of resident memory over {400 * bench.steps} steps with one value logged (kB)",
             _growth(bench, "resident memory"),
             warm=False,
             target=256,
         ),
         Measure(
-            f"growth of Python's memory over {100 * bench.steps} steps with one value logged (kB)",
+            f"growth of Python's memory over {400 * bench.steps} steps with one value logged (kB)",
             _growth(bench, "traced memory"),
             warm=False,
             target=64,
@@ -175,7 +175,7 @@ def _starts(bench: Bench, time_to_first_batch: Callable[[str, str], Callable[[],
 
 
 def _growth(bench: Bench, probe: str) -> list[Contestant]:
-    first, steps = 10 * bench.steps, 100 * bench.steps
+    first, steps = 20 * bench.steps, 400 * bench.steps
     return [
         Contestant(name, bench.change("training, 1 value", name, probe, first, first + steps))
         for name in bench.workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import tracemalloc
@@ -24,7 +25,7 @@ def clock() -> Iterator[Read]:
 def resident_memory() -> Iterator[Read]:
     """Kilobytes of this process that are in memory; Linux only."""
     page_kb = os.sysconf("SC_PAGE_SIZE") / 1024
-    yield lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page_kb
+    yield _after_collection(lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page_kb)
 
 
 @contextmanager
@@ -32,9 +33,17 @@ def traced_memory() -> Iterator[Read]:
     """Kilobytes that Python's objects take."""
     tracemalloc.start()
     try:
-        yield lambda: tracemalloc.get_traced_memory()[0] / 1024
+        yield _after_collection(lambda: tracemalloc.get_traced_memory()[0] / 1024)
     finally:
         tracemalloc.stop()
+
+
+def _after_collection(read: Read) -> Read:
+    def collect_and_read() -> float:
+        gc.collect()  # what waits for the collector is not growth
+        return read()
+
+    return collect_and_read
 
 
 @contextmanager

@@ -38,11 +38,21 @@ class Row:
     contestant: Contestant
     least: float
     median: float
-    over: float | None = None
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a contestant differs from the one that it is compared with."""
+
+    least_over: float
+    """Difference of the least readings."""
+    over: float
     """Median of the differences within rounds: what slows the machine down for a while is in both."""
-    quartiles: tuple[float, float] | None = None
-    """Of these differences."""
-    times: float | None = None
+    quartiles: tuple[float, float]
+    """Of the differences within rounds."""
+    times: float
+    """Ratio of the medians."""
 
 
 def take(measure: Measure) -> list[Row]:
@@ -63,5 +73,10 @@ def _sum_up(contestant: Contestant, readings: dict[str, list[float]], share: flo
     baseline = readings[contestant.over]
     differences = [(reading - bare) * share for reading, bare in zip(own, baseline, strict=True)]
     low, _, high = quantiles(differences, n=4) if len(differences) > 1 else differences * 3
-    times = median(own) / median(baseline)
-    return Row(contestant, min(own), median(own), median(differences), (low, high), times)
+    comparison = Comparison(
+        least_over=(min(own) - min(baseline)) * share,
+        over=median(differences),
+        quartiles=(low, high),
+        times=median(own) / median(baseline),
+    )
+    return Row(contestant, min(own), median(own), comparison)

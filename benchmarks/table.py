@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmarks.measures import OURS
 from benchmarks.process import Worker
-from benchmarks.rounds import Measure, Row
+from benchmarks.rounds import Comparison, Measure, Row
 
-HEADS = ("", "min", "median", "over", "quartiles", "times", "target")
+HEADS = ("", "min", "median", "min over", "over", "quartiles", "times", "target")
 
 
 def describe_machine(workers: Iterable[Worker]) -> str:
@@ -39,25 +39,24 @@ def table_rows(measure: Measure, rows: Iterable[Row]) -> str:
     lines = [_line([f"**{measure.what}**", *[""] * (len(HEADS) - 1)])]
     for row in rows:
         verdict = _verdict(measure, row) if row.contestant.name == OURS else ""
-        compared = ["", "", ""]
-        if row.over is not None and row.quartiles is not None and row.times is not None:
-            low, high = row.quartiles
-            compared = [_number(row.over), f"{_number(low)} to {_number(high)}", f"{row.times:.2f}"]
-        numbers = [_number(row.least), _number(row.median), *compared]
-        lines.append(_line([row.contestant.name, *numbers, verdict]))
+        numbers = [_number(row.least), _number(row.median)]
+        lines.append(_line([row.contestant.name, *numbers, *_compared(row.comparison), verdict]))
     return "\n".join(lines)
 
 
-def is_met(measure: Measure, row: Row) -> bool:
-    """Whether a row is within the target."""
-    assert measure.target is not None
-    return (row.median if row.over is None else row.over) <= measure.target
+def _compared(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return [""] * 4
+    low, high = map(_number, comparison.quartiles)
+    over = [_number(comparison.least_over), _number(comparison.over)]
+    return [*over, f"{low} to {high}", f"{comparison.times:.2f}"]
 
 
 def _verdict(measure: Measure, row: Row) -> str:
     if measure.target is None:
         return ""
-    return f"{measure.target:g}: {'met' if is_met(measure, row) else 'missed'}"
+    reached = row.median if row.comparison is None else row.comparison.over
+    return f"{measure.target:g}: {'met' if reached <= measure.target else 'missed'}"
 
 
 def _number(value: float) -> str:

@@ -67,7 +67,7 @@ def compute_loss(net: nn.Module, batch: Batch) -> Tensor:
     return cross_entropy(net(inputs), labels)
 
 
-def train_bare(pl: Any, batches: Batches) -> None:
+def train_bare(framework: str, batches: Batches) -> None:
     """The loop that everybody would write."""
     net = make_net()
     optimizer = make_optimizer(net)
@@ -78,7 +78,7 @@ def train_bare(pl: Any, batches: Batches) -> None:
         optimizer.step()
 
 
-def validate_bare(pl: Any, batches: Batches) -> None:
+def validate_bare(framework: str, batches: Batches) -> None:
     """Losses, kept on the device until the end."""
     net = make_net().eval()
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def validate_bare(pl: Any, batches: Batches) -> None:
         torch.stack(losses).mean().item()
 
 
-def train_with_ignite(pl: Any, batches: Batches) -> None:
+def train_with_ignite(framework: str, batches: Batches) -> None:
     """ignite's engine around the body of the bare loop."""
     net = make_net()
     optimizer = make_optimizer(net)
@@ -127,28 +127,31 @@ def make_module(pl: Any, *, logged_values: int, prog_bar: bool = False) -> Any:
     return Module()
 
 
-def train(pl: Any, batches: Batches, *, logged_values: int = 0) -> None:
+def train(framework: str, batches: Batches, *, logged_values: int = 0) -> None:
     """A fit with every extra off."""
+    pl = importlib.import_module(framework)
     module = make_module(pl, logged_values=logged_values)
-    pl.Trainer(accelerator="cpu", max_epochs=1, limit_val_batches=0, **EXTRAS_OFF).fit(module, batches)
+    pl.Trainer(accelerator="cpu", max_epochs=1, **EXTRAS_OFF).fit(module, batches)
 
 
-def train_with_defaults(pl: Any, batches: Batches) -> None:
+def train_with_defaults(framework: str, batches: Batches) -> None:
     """A fit with progress bar, CSV logger, checkpoints and model summary, and one value logged."""
+    pl = importlib.import_module(framework)
     module = make_module(pl, logged_values=1, prog_bar=True)
     with TemporaryDirectory() as folder:
-        logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(folder)
-        trainer = pl.Trainer(accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=logger)
+        logger = importlib.import_module(f"{framework}.loggers").CSVLogger(folder)
+        trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=logger)
         trainer.fit(module, batches)
 
 
-def validate(pl: Any, batches: Batches) -> None:
+def validate(framework: str, batches: Batches) -> None:
     """A validation with one value logged."""
+    pl = importlib.import_module(framework)
     trainer = pl.Trainer(accelerator="cpu", **EXTRAS_OFF)
     trainer.validate(make_module(pl, logged_values=1), batches, verbose=False)
 
 
-RUNS: dict[str, Callable[[Any, Batches], None]] = {
+RUNS: dict[str, Callable[[str, Batches], None]] = {
     "bare training": train_bare,
     "bare validation": validate_bare,
     "ignite training": train_with_ignite,
@@ -163,8 +166,7 @@ RUNS: dict[str, Callable[[Any, Batches], None]] = {
 
 def measure(run: str, framework: str, first: int, last: int, read: Callable[[], float]) -> float:
     """What changes while a run takes its batches from `first` to `last`."""
-    pl = importlib.import_module(framework)
     gc.collect()
     batches = Batches(first, last, read)
-    RUNS[run](pl, batches)
+    RUNS[run](framework, batches)
     return batches.change

@@ -1,4 +1,4 @@
-"""fulmen trains PyTorch models: you write the science in a LightningModule, a Trainer owns the engineering."""
+"""fulmen trains PyTorch models: you write the science in a LightningModule, a Trainer does the rest."""
 
 from fulmen import callbacks, loggers, profilers, strategies
 from fulmen.base.random import seed_everything

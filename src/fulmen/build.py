@@ -77,6 +77,12 @@ def make_strategy(
 ) -> Strategy:
     """The strategy of this name, for these devices."""
     if isinstance(wanted, Strategy):
+        if wanted.root_device.type != accelerator.name:
+            raise ConfigError(
+                "The strategy is for another kind of device than the accelerator.",
+                received=f"{wanted.root_device} and {accelerator.name}",
+            )
+        wanted.checkpoint_io = io or wanted.checkpoint_io
         return wanted
     if len(devices) > 1 or num_nodes > 1:
         raise ConfigError(

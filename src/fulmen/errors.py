@@ -1,4 +1,4 @@
-"""The errors that users see. Each says what happened, what was received, what was expected, how to mend it."""
+"""The errors that users see. Each says what happened, what was received and expected, how to mend it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 @dataclass(frozen=True)
 class Case:
-    """One way to train. What is not said is plain: two epochs of shuffled, augmented batches, SGD, 32 bits."""
+    """One way to train. What is not said is plain: two epochs of shuffled batches, SGD, 32 bits."""
 
     title: str
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = sgd

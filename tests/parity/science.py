@@ -123,7 +123,7 @@ def validation_data() -> DataLoader:
 
 
 def fetched_one_ahead(batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches, each fetched before the one in front of it is used, so that the last one is known as such."""
+    """The batches, each fetched before the one in front of it is used, so that the last one is known."""
     iterator = iter(batches)
     batch = next(iterator)
     for following in iterator:

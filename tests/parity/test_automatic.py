@@ -11,9 +11,11 @@ import torch
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
+import fulmen as pl
+
 from . import science
 from .bare import Case, sgd, train_bare
-from .ours import Science, train
+from .ours import QUIET, Science, outcome_of, train
 from .outcome import Outcome, assert_same_outcome, differences
 
 PLAIN = Case("plain")
@@ -35,15 +37,37 @@ def plateau(optimizer: Any, steps: int) -> Any:
     return ReduceLROnPlateau(optimizer, patience=0, threshold=0.2)
 
 
+class OwnSGD(SGD):
+    """A user's own: whether it calls a closure, nobody knows."""
+
+
+class EvaluatesAgain(SGD):
+    """Looks at the loss twice a step, as sharpness-aware optimizers do."""
+
+    def step(self, closure: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        closure()
+        return super().step(closure)
+
+
+def in_two_groups(parameters: Any) -> Any:
+    first, *rest = parameters
+    return SGD([{"params": [first], "lr": 0.2}, {"params": rest}], lr=0.1, momentum=0.9)
+
+
 CASES = [
     PLAIN,
     Case("three epochs", epochs=3),
     Case("SGD without momentum", optimizer=partial(SGD, lr=0.1)),
-    Case("SGD with everything", optimizer=partial(SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)),
+    Case(
+        "SGD with everything", optimizer=partial(SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+    ),
     Case("Adam", optimizer=partial(Adam, lr=0.05)),
     Case("AMSGrad for each tensor", optimizer=partial(Adam, lr=0.05, amsgrad=True, foreach=False)),
     Case("AdamW", optimizer=partial(AdamW, lr=0.05)),
     Case("fused AdamW", optimizer=partial(AdamW, lr=0.05, fused=True)),
+    Case("an own optimizer", optimizer=partial(OwnSGD, lr=0.1)),
+    Case("an own optimizer, windows, clipped", optimizer=partial(OwnSGD, lr=0.1), accumulate=2, clip=0.05),
+    Case("two groups, clipped", optimizer=in_two_groups, clip=0.05),
     # -- data
     Case("nothing random in the data", loader=science.in_order),
     Case("the loader has a generator", loader=science.shuffled_by_its_own_generator),
@@ -104,12 +128,17 @@ def test_a_shorter_window_of_a_loader_without_length_is_averaged_too() -> None:
 
 def test_gradients_of_a_shorter_window_are_averaged_before_they_are_clipped() -> None:
     case = Case(
-        "", loader=science.streamed, fetches_ahead=True, accumulate=2, clip=0.05, optimizer=partial(SGD, lr=0.1)
+        "",
+        loader=science.streamed,
+        fetches_ahead=True,
+        accumulate=2,
+        clip=0.05,
+        optimizer=partial(SGD, lr=0.1),
     )
     assert_same_outcome(train(case), train_bare(case))
 
 
-# ------------------------------------------------------------------------------------- what training_step may return
+# ------------------------------------------------------------------------------ what training_step may return
 
 
 class ReturnsDict(Science):
@@ -139,16 +168,20 @@ def test_forms_of_training_step(module: type[Science]) -> None:
     assert_same_outcome(train(PLAIN, module), train_bare(PLAIN))
 
 
-# --------------------------------------------------------------------------- hooks that do by hand what is the default
+# ------------------------------------------------------------------ hooks that do by hand what is the default
 
 
 class StepsOptimizer(Science):
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         optimizer.step(closure=optimizer_closure)
 
 
 class StepsBareOptimizer(Science):
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         self.optimizers(use_pl_optimizer=False).step(optimizer_closure)
 
 
@@ -202,7 +235,9 @@ EVERYTHING = Case(
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # the first scaled step overflows
-@pytest.mark.parametrize("case", [PLAIN, EVERYTHING, replace(EVERYTHING, title="scaled", precision="16-mixed")], ids=str)
+@pytest.mark.parametrize(
+    "case", [PLAIN, EVERYTHING, replace(EVERYTHING, title="scaled", precision="16-mixed")], ids=str
+)
 @pytest.mark.parametrize(
     "module",
     [
@@ -224,11 +259,50 @@ def test_the_step_of_the_bare_optimizer_in_an_override() -> None:
     assert_same_outcome(train(PLAIN, StepsBareOptimizer), train_bare(PLAIN))
 
 
-# ------------------------------------------------------------------------------------------------------------- LBFGS
+# ------------------------------------------------------------------------- where the data comes from and ends
 
 
-def test_lbfgs_evaluates_the_loss_several_times_a_step() -> None:
-    case = Case("", optimizer=partial(torch.optim.LBFGS, lr=0.1, max_iter=4))
+def test_training_ends_in_the_middle_of_an_epoch() -> None:
+    """Nothing is fetched that is not used."""
+    assert_same_outcome(train(PLAIN, max_steps=3), train_bare(replace(PLAIN, epochs=1, limit=3)))
+
+
+class BringsItsData(Science):
+    def train_dataloader(self) -> Any:
+        return self.case.loader()
+
+
+class Data(pl.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return PLAIN.loader()
+
+
+@pytest.mark.parametrize("reload_every", [0, 1])
+@pytest.mark.parametrize("from_module", [True, False], ids=["module", "datamodule"])
+def test_loaders_of_the_module_and_of_a_datamodule(from_module: bool, reload_every: int) -> None:
+    science.seed_generators()
+    model = (BringsItsData if from_module else Science)(PLAIN)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_val_batches=0,
+        reload_dataloaders_every_n_epochs=reload_every,
+        **QUIET,
+    )
+    trainer.fit(model, datamodule=None if from_module else Data())
+    assert_same_outcome(outcome_of(trainer, model), train_bare(PLAIN))
+
+
+# ---------------------------------------------------------------------------------------- several evaluations
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [partial(torch.optim.LBFGS, lr=0.1, max_iter=4), partial(EvaluatesAgain, lr=0.1)],
+    ids=["LBFGS", "own"],
+)
+def test_optimizers_that_evaluate_the_loss_several_times_a_step(optimizer: Any) -> None:
+    case = Case("", optimizer=optimizer)
     expected = Outcome()
     science.seed_generators()
     net = science.Net()
@@ -244,7 +318,7 @@ def test_lbfgs_evaluates_the_loss_several_times_a_step() -> None:
                 loss.backward()
                 return loss
 
-            optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+            optimizer.step(closure)
     expected.weights, expected.optimizers = net.state_dict(), [optimizer.state_dict()]
     expected.generators = science.generator_states()
 
@@ -254,7 +328,7 @@ def test_lbfgs_evaluates_the_loss_several_times_a_step() -> None:
     assert_same_outcome(found, expected)
 
 
-# ----------------------------------------------------------------------------------------------- the comparison itself
+# -------------------------------------------------------------------------------------- the comparison itself
 
 
 def test_the_comparison_sees_one_bit() -> None:

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from fulmen import Callback, callbacks, loggers
+from fulmen import Callback, Trainer, callbacks, loggers
 from fulmen.core.hooks import EVENTS
 
 from . import science
 from .bare import Case, train_bare
-from .ours import Science, train
-from .outcome import Outcome, assert_same_outcome
+from .ours import QUIET, Science, train
+from .outcome import Outcome, assert_same_outcome, differences
 
 CASE = Case("", validates_every=2, accumulate=2, clip=0.05)
 PRECISIONS = ("32-true", "16-mixed")
@@ -42,10 +43,12 @@ class Logs(Science):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self.log("norm", sum(weight.norm() for weight in self.parameters()))
+        self.log("norm", torch.stack([weight.norm() for weight in self.parameters()]).sum())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        self.log("gradient", self.net[0].weight.grad.norm())
+        self.log(
+            "gradient", next(weight.grad for weight in self.parameters() if weight.grad is not None).norm()
+        )
 
 
 class Summarized(Science):
@@ -79,7 +82,9 @@ for _hook in EVENTS:
 class ReadsEverything(Callback):
     """Reads each table after each batch."""
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert outputs["loss"].requires_grad is False
         _ = trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics
         _ = trainer.estimated_stepping_batches, trainer.current_epoch, trainer.global_step
@@ -91,7 +96,9 @@ class SavesAtEachBatch(Callback):
     def __init__(self, folder: Path) -> None:
         self.path = folder / "saved.ckpt"
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if not trainer.accumulating:
             trainer.save_checkpoint(self.path)
 
@@ -103,6 +110,8 @@ class Bystander:
     title: str
     options: Callable[[Path], dict[str, Any]] = lambda folder: {}
     module: type[Science] = Science
+    may_overflow: bool = True
+    """Whether it puts up with the infinite gradients that the first scaled steps have."""
 
     def __str__(self) -> str:
         return self.title.replace(" ", "_")
@@ -135,12 +144,16 @@ BYSTANDERS = [
     ),
     Bystander("default logger", lambda folder: {"logger": True, "default_root_dir": folder}, Logs),
     # -- files
-    Bystander("default checkpoints", lambda folder: {"enable_checkpointing": True, "default_root_dir": folder}),
+    Bystander(
+        "default checkpoints", lambda folder: {"enable_checkpointing": True, "default_root_dir": folder}
+    ),
     Bystander(
         "checkpoints each step",
         lambda folder: {
             "enable_checkpointing": True,
-            "callbacks": callbacks.ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, save_last=True),
+            "callbacks": callbacks.ModelCheckpoint(
+                folder, every_n_train_steps=1, save_top_k=-1, save_last=True
+            ),
         },
     ),
     Bystander("checkpoints by hand", lambda folder: {"callbacks": SavesAtEachBatch(folder)}),
@@ -159,7 +172,7 @@ BYSTANDERS = [
     # -- looking closely
     Bystander("simple profiler", lambda folder: {"profiler": "simple"}),
     Bystander("advanced profiler", lambda folder: {"profiler": "advanced"}),
-    Bystander("anomaly detection", lambda folder: {"detect_anomaly": True}),
+    Bystander("anomaly detection", lambda folder: {"detect_anomaly": True}, may_overflow=False),
     Bystander("deterministic algorithms", lambda folder: {"deterministic": True}),
     Bystander("everything off", lambda folder: {"barebones": True, **dict.fromkeys(NAMES_OFF, None)}),
 ]
@@ -171,36 +184,22 @@ def test_the_training_is_the_same(
     bystander: Bystander, expected: tuple[Case, Outcome], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     case, outcome = expected
+    if case.precision == "16-mixed" and not bystander.may_overflow:
+        pytest.skip("the first scaled steps overflow")
     options = bystander.options(tmp_path)
     if bystander.title.endswith("bar"):
         options["enable_progress_bar"] = True
     assert_same_outcome(train(case, bystander.module, **options), outcome)
 
 
-def test_a_second_trainer_and_evaluations_in_between_leave_the_weights_alone(tmp_path: Path) -> None:
-    """Evaluation changes neither weights nor buffers nor modes."""
-    import fulmen as pl
-
-    from .ours import QUIET
-
+def test_evaluation_changes_neither_weights_nor_buffers_nor_modes() -> None:
     science.seed_generators()
     model = Summarized(CASE)
     model.net[3].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    trainer = pl.Trainer(accelerator="cpu", **QUIET)
+    trainer = Trainer(accelerator="cpu", **QUIET)
     trainer.validate(model, science.validation_data(), verbose=False)
-    trainer.predict(model, DataOf.inputs())
-    assert_same_outcome(
-        Outcome(losses=[torch.zeros(1)], weights=model.state_dict()),
-        Outcome(losses=[torch.zeros(1)], weights=before),
-    )
+    trainer.predict(model, DataLoader(science.Samples().inputs, batch_size=4))  # pyright: ignore[reportArgumentType]
+    assert not list(differences(model.state_dict(), before))
     assert [module.training for module in model.modules()] == modes
-
-
-class DataOf:
-    """The inputs alone."""
-
-    @staticmethod
-    def inputs() -> Any:
-        return torch.utils.data.DataLoader(science.Samples().inputs, batch_size=4)  # pyright: ignore

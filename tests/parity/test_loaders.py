@@ -1,4 +1,4 @@
-"""Several train loaders give the batches that a bare loop takes from them, in the same order of random draws."""
+"""Several train loaders give the batches that a bare loop takes from them, and draw in its order."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_three_loaders_in_a_nested_collection() -> None:
     assert_same_outcome(found, train_by_hand(lambda: zip(a, b, c, strict=True)))
 
 
-# ------------------------------------------------------------------------------------------------ overfit_batches
+# -------------------------------------------------------------------------------------------- overfit_batches
 
 
 class Remembers(pl.LightningModule):
@@ -202,7 +202,7 @@ def test_overfitting_leaves_the_loader_as_it_was() -> None:
         torch.manual_seed(0)
         model = Remembers()
         pl.Trainer(accelerator="cpu", max_epochs=1, **QUIET).fit(model, given)
-        seen = sum(model.epochs[0], [])
+        seen = [number for batch in model.epochs[0] for number in batch]
         assert seen != sorted(seen)
         assert sorted(seen) == list(range(10))
 

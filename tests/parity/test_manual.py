@@ -1,4 +1,4 @@
-"""Manual optimization computes what a bare loop computes, with scaling, clipping, closures and several optimizers."""
+"""Manual optimization computes what a bare loop computes: scaling, clipping, closures, several optimizers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pair(nn.ModuleDict):
     def judge_loss(self, real: Tensor) -> Tensor:
         made = self["generator"](torch.randn_like(real)).detach()
         judged = self["judge"](torch.cat([real, made]))
-        right = torch.cat([torch.ones(len(real), 1), torch.zeros(len(real), 1)]).to(judged)
+        right = torch.tensor([[1.0], [0.0]]).repeat_interleave(len(real), 0).to(judged)
         return binary_cross_entropy_with_logits(judged, right)
 
     def optimizers(self) -> tuple[Optimizer, Optimizer]:
@@ -60,6 +60,7 @@ class Game:
     clip_by: str = "norm"
     every: int = 1
     """Batches whose gradients are added up."""
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return f"{self.title.replace(' ', '_')}-{self.precision}"
@@ -79,18 +80,18 @@ class BareGame:
         self.game = game
         science.seed_generators()
         true_type = TRUE_TYPES.get(game.precision, torch.float32)
-        self.pair = Pair().to(true_type)
+        self.pair = Pair().to(game.device, true_type)
         self.optimizers = self.pair.optimizers()
-        self.scaler = torch.amp.GradScaler("cpu", enabled=game.precision == "16-mixed")
+        self.scaler = torch.amp.GradScaler(game.device, enabled=game.precision == "16-mixed")
         self.losses: list[Tensor] = []
         half = HALF_TYPES.get(game.precision)
         loader = science.shuffled()
         self.schedulers = [StepLR(optimizer, 3, gamma=0.5) for optimizer in self.optimizers]
         for _ in range(EPOCHS):
             for index, (real, _) in enumerate(loader):
-                self.forward = torch.autocast("cpu", half) if half else nullcontext()
+                self.forward = torch.autocast(game.device, half) if half else nullcontext()
                 torch.set_default_dtype(true_type)  # in which Adam counts its steps, too
-                self.train_on(real.to(true_type), index)
+                self.train_on(real.to(game.device, true_type), index)
                 torch.set_default_dtype(torch.float32)
 
     def train_on(self, real: Tensor, index: int) -> None:
@@ -126,7 +127,9 @@ class OurGame(pl.LightningModule):
 def play(module: type[OurGame], game: Game) -> Outcome:
     science.seed_generators()
     model = module(game)
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=EPOCHS, precision=game.precision, **QUIET)
+    trainer = pl.Trainer(
+        accelerator=game.device, devices=1, max_epochs=EPOCHS, precision=game.precision, **QUIET
+    )
     trainer.fit(model, science.shuffled())
     assert trainer.global_step == science.BATCHES // game.every * 2 * EPOCHS
     return outcome_of(trainer, model)
@@ -135,7 +138,7 @@ def play(module: type[OurGame], game: Game) -> Outcome:
 PRECISIONS = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
 
 
-# ----------------------------------------------------------------------------------------------------- one by one
+# ------------------------------------------------------------------------------------------------- one by one
 
 
 class BareTurns(BareGame):
@@ -226,7 +229,7 @@ def test_two_optimizers_in_turn(module: type[OurGame], game: Game) -> None:
     assert_same_outcome(play(module, game), BareTurns(game).outcome())
 
 
-# -------------------------------------------------------------------------------------- both at once, every few batches
+# ---------------------------------------------------------------------------- both at once, every few batches
 
 
 class BareAtOnce(BareGame):
@@ -274,7 +277,7 @@ def test_two_optimizers_at_once(every: int, clip: float | None, precision: str) 
     assert_same_outcome(play(AtOnce, game), BareAtOnce(game).outcome())
 
 
-# ------------------------------------------------------------------------------------------- one optimizer, by hand
+# ------------------------------------------------------------------------------------- one optimizer, by hand
 
 
 def test_gradients_may_be_changed_between_backward_and_step() -> None:

@@ -59,7 +59,9 @@ def test_scaling_where_the_first_losses_are_not_used(case: Case) -> None:
 
 
 class StepsOptimizer(Science):
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         optimizer.step(closure=optimizer_closure)
 
 
@@ -90,8 +92,8 @@ def test_steps_with_infinite_gradients_are_left_out(case: Case, module: type[Sci
 
 
 def test_what_is_computed_in_which_type() -> None:
-    """The types that torch's autocast chooses in training and in validation, and those that were asked for."""
-    seen: dict[str, list[torch.dtype]] = {}
+    """What autocast chooses, or what was asked for, in training and in validation."""
+    seen: dict[str, list[Any]] = {}
 
     class Looks(Science):
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:

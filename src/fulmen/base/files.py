@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import uuid
@@ -21,6 +22,10 @@ def is_url(path: AnyPath) -> bool:
     return "://" in str(path) and not str(path).startswith("file://")
 
 
+def _local(path: AnyPath) -> str:
+    return os.fspath(path).removeprefix("file://")
+
+
 def _remote(path: AnyPath) -> tuple[Any, str]:
     import fsspec  # costs as much to import as this whole package, and few runs need it
 
@@ -29,12 +34,12 @@ def _remote(path: AnyPath) -> tuple[Any, str]:
 
 def join(folder: AnyPath, *names: str) -> str:
     """A path below `folder`, which may be a URL."""
-    return "/".join([str(folder).rstrip("/"), *names]) if is_url(folder) else os.path.join(folder, *names)
+    return "/".join([str(folder).rstrip("/"), *names]) if is_url(folder) else os.path.join(_local(folder), *names)
 
 
 def absolute(path: AnyPath) -> str:
     """The path as it is understood from anywhere; URLs stay as they are."""
-    return str(path) if is_url(path) else os.path.abspath(os.path.expanduser(str(path)))
+    return str(path) if is_url(path) else os.path.abspath(os.path.expanduser(_local(path)))
 
 
 def exists(path: AnyPath) -> bool:
@@ -42,7 +47,7 @@ def exists(path: AnyPath) -> bool:
     if is_url(path):
         fs, inner = _remote(path)
         return bool(fs.exists(inner))
-    return os.path.exists(path)
+    return os.path.exists(_local(path))
 
 
 def is_folder(path: AnyPath) -> bool:
@@ -50,7 +55,7 @@ def is_folder(path: AnyPath) -> bool:
     if is_url(path):
         fs, inner = _remote(path)
         return bool(fs.isdir(inner))
-    return os.path.isdir(path)
+    return os.path.isdir(_local(path))
 
 
 def list_names(folder: AnyPath) -> list[str]:
@@ -58,7 +63,7 @@ def list_names(folder: AnyPath) -> list[str]:
     if is_url(folder):
         fs, inner = _remote(folder)
         return sorted(Path(p).name for p in fs.ls(inner, detail=False)) if fs.isdir(inner) else []
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return sorted(os.listdir(_local(folder))) if os.path.isdir(_local(folder)) else []
 
 
 def modified_s(path: AnyPath) -> float:
@@ -66,7 +71,7 @@ def modified_s(path: AnyPath) -> float:
     if is_url(path):
         fs, inner = _remote(path)
         return float(fs.modified(inner).timestamp())
-    return os.stat(path).st_mtime
+    return os.stat(_local(path)).st_mtime
 
 
 def make_folder(path: AnyPath) -> None:
@@ -75,7 +80,7 @@ def make_folder(path: AnyPath) -> None:
         fs, inner = _remote(path)
         fs.makedirs(inner, exist_ok=True)
     else:
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(_local(path), exist_ok=True)
 
 
 def remove(path: AnyPath) -> None:
@@ -84,32 +89,35 @@ def remove(path: AnyPath) -> None:
         fs, inner = _remote(path)
         if fs.exists(inner):
             fs.rm(inner, recursive=True)
-    elif os.path.islink(path) or os.path.isfile(path):
-        os.remove(path)
-    elif os.path.isdir(path):
-        shutil.rmtree(path)
+    elif os.path.islink(_local(path)) or os.path.isfile(_local(path)):
+        os.remove(_local(path))
+    elif os.path.isdir(_local(path)):
+        shutil.rmtree(_local(path))
 
 
 def open_file(path: AnyPath, mode: str = "r") -> IO[Any]:
     """Open a file on any file system."""
+    newline = None if "b" in mode else ""  # what is written is what is read, on every file system
     if is_url(path):
         fs, inner = _remote(path)
-        return fs.open(inner, mode)
-    return open(path, mode, newline="" if "b" not in mode else None)
+        return fs.open(inner, mode) if newline is None else fs.open(inner, mode, newline=newline)
+    return open(_local(path), mode, newline=newline)
 
 
 def write_whole(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that, whenever the process dies, either the old content is there or the new one.
 
-    Locally: a temporary file beside the target, fsync, rename, fsync of the folder. Object stores publish a file when
-    it is closed, which is the same promise.
+    Locally: a temporary file beside the target, fsync, rename, fsync of the folder. Object stores publish a
+    file when it is closed, which is the same promise.
     """
     if is_url(path):
+        content = io.BytesIO()
+        write(content)  # first, for a remote file that is closed by an error would be published half written
         fs, inner = _remote(path)
         with fs.open(inner, "wb") as file:
-            write(file)
+            file.write(content.getbuffer())
         return
-    target = Path(path)
+    target = Path(_local(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

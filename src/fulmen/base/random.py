@@ -25,8 +25,8 @@ _LARGEST_SEED = 2**32 - 1  # NumPy's global generator takes no more
 def seed_everything(seed: int | None = None, workers: bool = False, verbose: bool = True) -> int:
     """Seed Python, NumPy and torch on every device; returns the seed.
 
-    Without a seed, the one an earlier call left in the environment is used, else 0. With `workers`, the Trainer also
-    gives each loader worker of each rank a stream of its own, derived from this seed.
+    Without a seed, the one an earlier call left in the environment is used, else 0. With `workers`, the
+    Trainer also gives each loader worker of each rank a stream of its own, derived from this seed.
     """
     if seed is None:
         inherited = environ.read(SEED_VARIABLE)
@@ -58,7 +58,7 @@ def _whole_number(seed: object) -> int:
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed of 64 bits from any number of whole numbers; parts that differ anywhere give unrelated streams."""
+    """A seed of 64 bits from any number of integers; parts that differ anywhere give unrelated streams."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 

@@ -1,4 +1,4 @@
-"""What a run tells the user: one logger, warnings that are said once, and who speaks among several processes."""
+"""What a run tells the user: one logger, warnings that are said once, and which of the processes speaks."""
 
 from __future__ import annotations
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from fulmen.base import files
-from fulmen.base.tree import leaves
 from fulmen.errors import CheckpointError
 
 
@@ -34,8 +35,9 @@ class Unrestored:
 def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only: bool = True) -> Any:
     """Read a file that `torch.save` wrote.
 
-    With `weights_only`, nothing named in the file is imported or called: objects of classes that torch does not know
-    as harmless come back as `Unrestored`. Raises `CheckpointError` for a missing, truncated or foreign file.
+    With `weights_only`, nothing named in the file is imported or called: objects of classes that torch does
+    not know as harmless come back as `Unrestored`. Raises `CheckpointError` for a missing, truncated or
+    foreign file.
     """
     if not files.exists(path):
         raise CheckpointError("There is no such checkpoint.", received=path)
@@ -48,12 +50,29 @@ def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only:
                 return torch.load(content, map_location=map_location, weights_only=False)
             with torch.serialization.safe_globals(_stand_ins(content)):
                 return torch.load(content, map_location=map_location, weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-            raise CheckpointError(
-                f"The file is not a checkpoint, or is damaged: {path}",
-                received=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'empty file'}",
-                expected="a file written by Trainer.save_checkpoint or torch.save",
-            ) from error
+        except _DAMAGE if weights_only else _DAMAGE_BY_PICKLE as error:
+            raise _unreadable(path, error) from error
+
+
+# Where nothing of the user's runs, whatever is raised comes from the file.
+_DAMAGE = (Exception,)
+_DAMAGE_BY_PICKLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, struct.error)
+
+
+def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+    received = f"{type(error).__name__}: {reason or 'empty file'}"
+    if isinstance(error, pickle.UnpicklingError):
+        return CheckpointError(
+            f"The file is damaged, or names code that is not run: {path}",
+            received=received,
+            fix="if you trust it: torch.serialization.add_safe_globals([...]), or weights_only=False",
+        )
+    return CheckpointError(
+        f"The file is not a checkpoint, or is damaged: {path}",
+        received=received,
+        expected="a file written by Trainer.save_checkpoint or torch.save",
+    )
 
 
 def _stand_ins(content: Any) -> list[Any]:
@@ -69,7 +88,7 @@ def _stand_ins(content: Any) -> list[Any]:
 
 def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
     """Raise an error that names the first class in `content` that was not allowed."""
-    for leaf in leaves(content):
+    for leaf in _everything_in(content):
         if isinstance(leaf, Unrestored) or (isinstance(leaf, type) and issubclass(leaf, Unrestored)):
             raise CheckpointError(
                 f"The part {part!r} of the checkpoint {path} holds an object that is not plain data.",
@@ -78,3 +97,16 @@ def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
                 fix=f"if you trust the file, torch.serialization.add_safe_globals([{leaf.class_name}]) "
                 "before loading, or weights_only=False",
             )
+
+
+def _everything_in(content: Any) -> Iterator[Any]:
+    """Leaves, keys and members of sets."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _everything_in(key)
+            yield from _everything_in(value)
+    elif isinstance(content, (list, tuple, set, frozenset)):
+        for value in content:
+            yield from _everything_in(value)
+    else:
+        yield content

@@ -68,8 +68,8 @@ def leaves(tree: Any) -> Iterator[Any]:
 def move(tree: Any, device: torch.device, *, non_blocking: bool = False) -> Any:
     """Send every tensor, and everything else that has a `to` method, to `device`.
 
-    `non_blocking` is used for tensors only, and to accelerators only: a copy to the host that does not block could
-    be read before it is there.
+    `non_blocking` is used for tensors only, and to accelerators only: a copy to the host that does not block
+    could be read before it is there.
     """
     non_blocking = non_blocking and device.type != "cpu"
 

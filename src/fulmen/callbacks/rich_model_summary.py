@@ -26,15 +26,13 @@ class RichModelSummary(SummaryCallback):
         total_flops: int,
         **summarize_kwargs: Any,
     ) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
         totals = (total_parameters, trainable_parameters, model_size, total_training_modes, total_flops)
-        console = Console()
+        console = require("rich.console", extra="rich").Console()
         if not (console.is_terminal or console.is_jupyter):  # a log file: no boxes, and nothing cut off
             ModelSummary.summarize(summary_data, *totals)
             return
-        table = Table(header_style=summarize_kwargs.get("header_style", "bold magenta"))
+        tables = require("rich.table", extra="rich")
+        table = tables.Table(header_style=summarize_kwargs.get("header_style", "bold magenta"))
         numeric = ("Params", "FLOPs", "In sizes", "Out sizes")
         for header, _ in summary_data:
             justify = "right" if header in numeric else "left"
@@ -42,7 +40,7 @@ class RichModelSummary(SummaryCallback):
         table.columns[0].style = "dim"
         for row in zip(*(cells for _, cells in summary_data), strict=True):
             table.add_row(*row)
-        below = Table.grid(padding=(0, 1))
+        below = tables.Table.grid(padding=(0, 1))
         for value, what in total_lines(*totals):
             below.add_row(f"[bold]{what}[/]:", value)
         console.print(table, below)

@@ -94,7 +94,7 @@ class Callback:
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A batch is done; `outputs` is what `training_step` returned, as a dict with a detached `loss`, or None."""
+        """A batch is done; `outputs` is what `training_step` returned, as a dict with `loss` detached."""
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation begins."""

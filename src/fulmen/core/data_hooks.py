@@ -1,4 +1,4 @@
-"""The hooks that a module and a datamodule have in common: where data comes from and how it reaches the device."""
+"""The hooks that module and datamodule have in common: where data comes from, how it reaches the device."""
 
 from __future__ import annotations
 

@@ -88,9 +88,9 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Make the datamodule with the hyperparameters of the checkpoint (`kwargs` win), and load its state."""
+        """Make the datamodule with the checkpoint's hyperparameters (`kwargs` win), and load its state."""
         checkpoint = read_checkpoint(checkpoint_path, map_location=map_location, weights_only=weights_only)
-        datamodule = make_again(cls, LightningDataModule, checkpoint_path, checkpoint, hparams_file, kwargs)  # pyright: ignore
+        datamodule = make_again(cls, LightningDataModule, checkpoint_path, checkpoint, hparams_file, kwargs)  # pyright: ignore[reportArgumentType]
         if datamodule.state_key in checkpoint:
             datamodule.load_state_dict(checkpoint[datamodule.state_key])
         return datamodule

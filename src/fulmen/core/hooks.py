@@ -1,4 +1,4 @@
-"""The catalogue of hooks: each one once, in firing order, with who may define it and what logging means in it."""
+"""The catalogue of hooks: each once, in firing order, with who may define it and what logging means in it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ EVENTS: tuple[Hook, ...] = (
     Hook("on_load_checkpoint", module=False),  # the module's own comes before its weights are loaded
     Hook("teardown", datamodule=True),
 )
-"""Many listeners; what they return is ignored, but for the -1 of `on_train_batch_start`, which ends the epoch."""
+"""Many listeners; what they return is ignored, but for -1 of `on_train_batch_start`, which ends the epoch."""
 
 STEP_LOG_RULES: dict[str, LogRule] = {
     "training_step": _STEP,

@@ -59,8 +59,8 @@ class HyperparametersMixin:
     ) -> None:
         """Keep the arguments of `__init__` in `hparams`, in checkpoints and, with `logger`, in the loggers.
 
-        Call it in `__init__`. Without `args`, all arguments of the class and of the subclasses that called it; with
-        names, only those; with one dict or Namespace, its content.
+        Call it in `__init__`. Without `args`, all arguments of the class and of subclasses that called it;
+        with names, only those; with one dict or Namespace, its content.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
         if len(args) == 1 and not isinstance(args[0], str):
@@ -136,7 +136,7 @@ def _calling_frame() -> FrameType | None:
 
 
 def _name_of(value: Any, frame: FrameType | None) -> str:
-    """The name of the `__init__` argument that holds `value`: `load_from_checkpoint` passes it under that name."""
+    """The `__init__` argument that holds `value`: `load_from_checkpoint` passes it under that name."""
     if frame is not None:
         names = inspect.getargvalues(frame).args
         for name in names:
@@ -146,7 +146,7 @@ def _name_of(value: Any, frame: FrameType | None) -> str:
 
 
 def _init_arguments(owner: Any, frame: FrameType | None) -> dict[str, Any]:
-    """Arguments of the `__init__` that is running, and of the subclasses' ones that called it, theirs last."""
+    """Arguments of the `__init__` that is running, then of those of subclasses that called it."""
     if is_dataclass(owner) and frame is not None and frame.f_code.co_name == "__post_init__":
         return {field.name: getattr(owner, field.name) for field in fields(owner) if field.init}
     codes = {_code(kind) for kind in type(owner).__mro__}

@@ -69,7 +69,8 @@ def make_again(
         raise CheckpointError(
             f"{cls.__name__} could not be made: the checkpoint holds no hyperparameters.",
             received=error,
-            fix=f"pass them to load_from_checkpoint, or call self.save_hyperparameters() in {cls.__name__}.__init__",
+            fix="pass them to load_from_checkpoint, or call self.save_hyperparameters() in "
+            f"{cls.__name__}.__init__",
         ) from error
 
 

@@ -17,7 +17,7 @@ class ModelHooks(nn.Module):
     """What a run tells the module."""
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
-        """Callbacks that the module brings along; they replace those of the same class that the Trainer has."""
+        """Callbacks that the module brings along; they replace the Trainer's of the same class."""
         return []
 
     def configure_model(self) -> None:
@@ -52,7 +52,7 @@ class ModelHooks(nn.Module):
         """A batch is on the device; returning -1 skips the rest of the epoch."""
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """A batch is done; `outputs` is what `training_step` returned, as a dict with a detached `loss`, or None."""
+        """A batch is done; `outputs` is what `training_step` returned, as a dict with `loss` detached."""
 
     def on_before_zero_grad(self, optimizer: Optimizer) -> None:
         """Gradients are about to be cleared."""
@@ -95,7 +95,7 @@ class ModelHooks(nn.Module):
         self.eval()
 
     def on_validation_model_train(self) -> None:
-        """Override to choose the modes after validation; without, each layer gets back the mode that it had."""
+        """Override to choose the modes after validation; else each layer gets back the mode that it had."""
         self.train()
 
     def on_test_start(self) -> None:

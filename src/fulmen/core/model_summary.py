@@ -232,7 +232,7 @@ def _watch(module: nn.Module, counter: FlopCounterMode, seen: dict[nn.Module, _P
     def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
         started.append(counter.get_total_flops())
         if module not in seen:
-            inputs = (*args, *kwargs.values())
+            inputs = (*args, *(value for value in kwargs.values() if isinstance(value, Tensor)))
             seen[module] = _Passage(in_size=shape_of(inputs[0] if len(inputs) == 1 else inputs))
 
     def leave(_: nn.Module, args: Any, output: Any) -> None:

@@ -46,10 +46,10 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         self._device = torch.device("cpu")
         self._dtype: torch.dtype = torch.get_default_dtype()
 
-    # ---------------------------------------------------------------------------------------------- the science
+    # -------------------------------------------------------------------------------------------- the science
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss of `(batch, batch_idx)`: a tensor, a dict with `loss`, or None to skip the batch."""
+        """Compute the loss of `(batch, batch_idx)`: a tensor, dict with `loss`, or None to skip the batch."""
         raise NotImplementedError  # a fit checks that it is overridden before anything else happens
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         """The predictions for `(batch, batch_idx)`; the default is `self(batch)`."""
         return self(kwargs.get("batch", args[0] if args else None))
 
-    # -------------------------------------------------------------------------------------------------- logging
+    # ------------------------------------------------------------------------------------------------ logging
 
     def log(
         self,
@@ -85,9 +85,10 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
     ) -> None:
         """Log a number, a tensor of one element or a metric object under `name`.
 
-        `on_step` and `on_epoch` default to what makes sense in the hook that calls. An epoch's value is reduced with
-        `reduce_fx`: "mean" (weighted by `batch_size`, which is read off the batch if not given), "sum", "min", "max",
-        or a callable that takes all values as a 1-D tensor. Nothing is copied to the host before the next flush.
+        `on_step` and `on_epoch` default to what makes sense in the hook that calls. An epoch's value is
+        reduced with `reduce_fx`: "mean" (weighted by `batch_size`, which is read off the batch if not given),
+        "sum", "min", "max", or a callable that takes all values as a 1-D tensor. Nothing is copied to the
+        host before the next flush.
         """
         logbook = self._logbook
         if logbook is None:
@@ -138,11 +139,11 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         else:
             self._trainer.print(*args, **kwargs)
 
-    # --------------------------------------------------------------------------------------------- optimization
+    # ------------------------------------------------------------------------------------------- optimization
 
     @property
     def automatic_optimization(self) -> bool:
-        """Whether the run calls backward and steps the optimizer; set it to False in __init__ to do so yourself."""
+        """Whether the run does backward and optimizer steps; set to False in __init__ to do so yourself."""
         return self._automatic_optimization
 
     @automatic_optimization.setter
@@ -150,7 +151,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         self._automatic_optimization = automatic
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
-        """The optimizer, or the list of them, whose `step` the run counts; bare ones without `use_pl_optimizer`."""
+        """The optimizer, or a list of them, whose `step` the run counts; bare without `use_pl_optimizer`."""
         wrapped = self._attached().optimizers
         optimizers = wrapped if use_pl_optimizer else [bare(o) for o in wrapped]
         return optimizers[0] if len(optimizers) == 1 else list(optimizers)
@@ -171,7 +172,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        """Step the optimizer; an override has to hand the closure, which computes the gradients, to `step`."""
+        """Step the optimizer; an override has to hand `step` the closure, which computes the gradients."""
         optimizer.step(closure=optimizer_closure)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
@@ -240,7 +241,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         self.requires_grad_(True)
         self.train()
 
-    # ---------------------------------------------------------------------------------- the run, as user code sees it
+    # -------------------------------------------------------------------------- the run, as user code sees it
 
     @property
     def trainer(self) -> Trainer:
@@ -341,7 +342,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
             return data
         return map_leaves(data, Tensor, strategy.collectives.all_gather)
 
-    # ------------------------------------------------------------------------------------------------ checkpoints
+    # -------------------------------------------------------------------------------------------- checkpoints
 
     @classmethod_only
     def load_from_checkpoint(
@@ -355,7 +356,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
     ) -> Any:
         """Make the module with the hyperparameters of the checkpoint (`kwargs` win), and load its weights."""
         checkpoint = read_checkpoint(checkpoint_path, map_location=map_location, weights_only=weights_only)
-        model = make_again(cls, LightningModule, checkpoint_path, checkpoint, hparams_file, kwargs)  # pyright: ignore
+        model = make_again(cls, LightningModule, checkpoint_path, checkpoint, hparams_file, kwargs)  # pyright: ignore[reportArgumentType]
         model.load_checkpoint(checkpoint, strict=strict, path=checkpoint_path)
         states = [t for t in checkpoint["state_dict"].values() if isinstance(t, Tensor)]
         return model.to(states[0].device) if states else model
@@ -381,10 +382,11 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
             raise CheckpointError(
                 f"The weights in {path} do not fit {type(self).__name__}.",
                 received="\n    ".join(str(error).splitlines()[1:]).strip() or str(error),
-                fix="load it into the class, with the arguments, that it was saved from; strict=False skips keys",
+                fix="load it into the class, with the arguments, that it was saved from; "
+                "strict=False skips keys",
             ) from error
 
-    # ---------------------------------------------------------------------------------------------- torch.nn.Module
+    # ---------------------------------------------------------------------------------------- torch.nn.Module
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Follow `to`, `cuda`, `half` and the like, with a probe, as there may be no parameter to look at."""

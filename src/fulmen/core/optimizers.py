@@ -44,7 +44,7 @@ class NoOptimizer(Optimizer):
 
 
 class LightningOptimizer:
-    """An optimizer as user code sees it: `step` is counted by the run; everything else is the optimizer's own."""
+    """An optimizer as user code sees it: `step` is counted by the run; all else is the optimizer's own."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.__dict__.update(_optimizer=optimizer, _module=None, _run_step=None)
@@ -103,8 +103,8 @@ def parse_configuration(
 ) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
     """Optimizers and schedulers, from any of the forms that `configure_optimizers` may return.
 
-    The forms: an optimizer; a list or tuple of them; two lists, of optimizers and of schedulers (or scheduler dicts);
-    a dict with `optimizer` and `lr_scheduler`; a list of such dicts; None.
+    The forms: an optimizer; a list or tuple of them; two lists, of optimizers and of schedulers (or scheduler
+    dicts); a dict with `optimizer` and `lr_scheduler`; a list of such dicts; None.
     """
     if returned is None:
         warn("`configure_optimizers` returned None: this fit changes no parameters.")

@@ -46,7 +46,7 @@ class Profiler(ABC):
             self.stop(action_name)
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
-        """A run begins. Without a `dirpath`, files go to `log_dir`; `local_rank` tells those of several processes apart."""
+        """A run begins. Without `dirpath`, files go to `log_dir`; `local_rank` tells processes apart."""
         self._stage, self._local_rank, self._log_dir = stage, local_rank, log_dir
 
     def watch(self, module: nn.Module) -> None:
@@ -70,7 +70,7 @@ class Profiler(ABC):
         """The run has ended."""
 
     def file_path(self, ending: str, part: str | None = None) -> str:
-        """Where to write: `dirpath/{stage}-{filename}-{part}-{local_rank}{ending}`, without the parts that are None."""
+        """Where to write: `dirpath/{stage}-{filename}-{part}-{local_rank}{ending}`, without what is None."""
         names = [self._stage, self.filename, part, self._local_rank]
         name = "-".join(str(name) for name in names if name is not None)
         return files.join(self.dirpath or self._log_dir or ".", (name or "profile") + ending)

@@ -1,1 +1,1 @@
-"""One run, from its first batch to its last. Knows base classes only, never a concrete callback, logger or strategy."""
+"""One run, from first batch to last. Knows base classes only, no concrete callback, logger or strategy."""

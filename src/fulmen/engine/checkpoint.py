@@ -1,7 +1,7 @@
 """What a checkpoint holds, and how a run takes one up.
 
-The order of taking up is fixed: the module's hook, weights, datamodule, callbacks; then, once they exist, optimizers,
-schedulers, precision and progress.
+The order of taking up is fixed: the module's hook, weights, datamodule, callbacks; then, once they exist,
+optimizers, schedulers, precision and progress.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FREE_TEXT_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
-    """Everything that a run can be taken up from, as plain data; with `weights_only`, what inference needs."""
+    """All that a run can be taken up from, as plain data; with `weights_only`, what inference needs."""
     progress = run.progress.before_window(run.step.in_window) if run.fn is TrainerFn.FITTING else run.progress
     checkpoint: dict[str, Any] = {
         "epoch": progress.epoch,
@@ -65,7 +65,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
 
 
 def random_states(run: Run) -> dict[str, Any]:
-    """The generators now, and when the epoch's loader was started, which decided on the order of its samples."""
+    """The generators now, and when the epoch's loader started, which decided on the order of its samples."""
     epoch = run.epoch_random_state
     return {"now": RandomState.capture().state_dict(), "epoch": None if epoch is None else epoch.state_dict()}
 

@@ -16,8 +16,8 @@ class CombinedLoader(Iterable[Any]):
     """Iterates over a nested collection of loaders; yields (batch, batch_idx, dataloader_idx).
 
     `min_size` ends with the shortest loader, `max_size_cycle` with the longest while the others start again,
-    `max_size` with the longest while the others give None; in these modes a batch is a collection like the one of the
-    loaders. `sequential` takes one loader after the other.
+    `max_size` with the longest while the others give None; in these modes a batch is a collection like that
+    of the loaders. `sequential` takes one loader after the other.
     """
 
     def __init__(self, iterables: Any, mode: str = "min_size") -> None:

@@ -1,4 +1,4 @@
-"""Where batches come from: loaders, how many of their batches count, and the stream that a loop takes them from."""
+"""Where batches come from: loaders, how many of their batches count, the stream a loop takes them from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Limit = int | float
 
 @dataclass
 class DataSource:
-    """Who provides the loaders of one kind: what was handed to the Trainer, else the datamodule, else the module."""
+    """Who provides loaders of one kind: the caller of the Trainer, else the datamodule, else the module."""
 
     kind: str
     """train, val, test or predict."""
@@ -49,7 +49,8 @@ class DataSource:
         if self.provider is None:
             raise UsageError(
                 f"There is no {self.kind} loader.",
-                fix=f"hand one to the Trainer's method, or define `{self.kind}_dataloader` in the module or datamodule",
+                fix=f"hand one to the Trainer's method, or define `{self.kind}_dataloader` "
+                "in the module or datamodule",
             )
         loaders = getattr(self.provider, f"{self.kind}_dataloader")()
         if loaders is None:
@@ -129,7 +130,7 @@ def _without_shuffling(loader: DataLoader) -> DataLoader:
     if not (random and can_change_batches(loader)):
         warn("overfit_batches keeps your own sampler; see to it that it gives the same batches each time.")
         return loader
-    sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last)  # pyright: ignore
+    sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last)  # pyright: ignore[reportArgumentType]
     return with_batch_sampler(loader, sampler)
 
 
@@ -209,8 +210,9 @@ END = _End()
 class BatchStream:
     """The batches of one pass over one loader.
 
-    A batch is fetched when it is taken, or before, by `prefetch`: on accelerators the next batch is on its way while
-    the device computes. Where the loader has no length, one batch is fetched ahead to know which one is the last.
+    A batch is fetched when it is taken, or before, by `prefetch`: on accelerators the next batch is on its
+    way while the device computes. Where the loader has no length, one batch is fetched ahead to know which
+    one is the last.
     """
 
     def __init__(
@@ -257,7 +259,7 @@ class BatchStream:
 
 
 class SideStreamMover:
-    """Copies batches to a CUDA device on a stream of its own, so that the copy and the computation overlap."""
+    """Copies batches to a CUDA device on a stream of its own, so that copy and computation overlap."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

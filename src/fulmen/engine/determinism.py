@@ -15,7 +15,7 @@ from fulmen.errors import ConfigError
 def torch_settings(
     deterministic: bool | str | None, benchmark: bool | None, detect_anomaly: bool
 ) -> Iterator[None]:
-    """Deterministic algorithms (or a warning where there is none), cuDNN's benchmark mode, anomaly detection."""
+    """Deterministic algorithms (a warning where there is none), cuDNN's benchmark mode, anomaly detection."""
     if deterministic not in (None, True, False, "warn"):
         raise ConfigError(
             "`deterministic` is unknown.", received=repr(deterministic), expected="True, False or 'warn'"

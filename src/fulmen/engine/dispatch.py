@@ -1,7 +1,8 @@
 """Who is called when: the catalogue of hooks, resolved to tuples of ready callables.
 
-Done at the start of a run and again at each epoch, so that in the loop a hook nobody overrides costs an empty `for`.
-The scope that `log` needs, and the spans of a profiler, are wrapped in here: where they are absent they cost nothing.
+Done at the start of a run and again at each epoch, so that in the loop a hook nobody overrides costs an empty
+`for`. The scope that `log` needs, and the spans of a profiler, are wrapped in here: where they are absent
+they cost nothing.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = Fals
     ]
     wanted = ("batch", "batch_idx", "dataloader_idx") if several_loaders else ("batch", "batch_idx")
     by_name = several_loaders and capacity < 3 and accepts(call, "dataloader_idx")
-    if len(required) > len(wanted) or (several_loaders and capacity < 3 and not by_name):
+    missing = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters) and not by_name
+    too_few = capacity < 1 or (several_loaders and capacity < 3 and not by_name)
+    if len(required) > len(wanted) or missing or too_few:
         raise UsageError(
             f"The signature of `{type(run.module).__name__}.{name}` does not fit.",
             received=", ".join(p.name for p in parameters) or "no arguments",
@@ -141,3 +144,15 @@ def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = Fals
     if capacity < len(wanted):
         return lambda batch, *indices: call(batch)
     return call
+
+
+def check_batch_hooks(run: Run, stage: str) -> None:
+    """Raise `UsageError` for a batch hook that cannot take the index of one of several loaders."""
+    for name, count in ((f"on_{stage}_batch_start", 3), (f"on_{stage}_batch_end", 4)):
+        owners: list[tuple[Any, type, int]] = [(callback, Callback, count + 2) for callback in run.callbacks]
+        for owner, base, wanted in (*owners, (run.module, LightningModule, count)):
+            if is_overridden(name, owner, base) and positional_capacity(getattr(owner, name)) < wanted:
+                raise UsageError(
+                    f"`{type(owner).__name__}.{name}` does not take `dataloader_idx`, and there are several loaders.",
+                    fix="add dataloader_idx=0 as its last argument",
+                )

@@ -19,7 +19,7 @@ from fulmen.engine.data import (
     set_epoch,
     transfer_to,
 )
-from fulmen.engine.dispatch import spanned, step_caller
+from fulmen.engine.dispatch import check_batch_hooks, spanned, step_caller
 from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.states import RunningStage, TrainerFn
@@ -74,6 +74,8 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         for call in getattr(hooks, f"on_{stage}_epoch_start"):
             call()
         several = len(loaders.loaders) > 1
+        if several:
+            check_batch_hooks(run, stage)
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
             _evaluate_loader(run, stage, loader, min(length, most_batches), index if several else None)
         logbook.dataloader_idx = None

@@ -2,8 +2,8 @@
 
 fit:        on_fit_start, sanity check, on_train_start, epochs, on_train_end, on_fit_end
 an epoch:   on_train_epoch_start, batches, on_train_epoch_end
-a batch:    take it, on_train_batch_start, step, learning-rate schedulers, on_train_batch_end, flush what was logged,
-            validate if it is due, stop if there is a reason to
+a batch:    take it, on_train_batch_start, step, learning-rate schedulers, on_train_batch_end, flush what was
+            logged, validate if it is due, stop if there is a reason to
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ def fit_epoch(run: Run) -> None:
             break
 
         updated = run_step(batch, batch_idx, is_last)
-        stream.prefetch()
         count_batch(run, updated=updated, is_last=is_last)
+        if not run.validation_is_due:  # its own loader comes first, should they draw random numbers
+            stream.prefetch()
         if hooks.on_train_batch_end:
             outputs = step.outputs
             for call in hooks.on_train_batch_end:

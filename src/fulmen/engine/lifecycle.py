@@ -162,7 +162,6 @@ def log_hyperparameters(run: Run) -> None:
 
 def end(run: Run) -> None:
     """The hooks and reports that follow a run that was not ended by an error."""
-    run.strategy.teardown()
     for call in run.hooks.teardown:
         call(stage=run.fn)
 
@@ -171,6 +170,7 @@ def close(run: Run, *, status: str) -> None:
     """What has to happen however a run ended."""
     with ExitStack() as stack:  # an error in one of them keeps none of the others from being called
         stack.callback(run.module.attach, run.trainer, None)
+        stack.callback(run.strategy.teardown)
         for callback in run.callbacks:
             stack.callback(callback.attach, None)
         if run.profiler is not None:

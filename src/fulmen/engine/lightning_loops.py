@@ -1,4 +1,4 @@
-"""The `loops` part of a checkpoint, by which tools that read Lightning checkpoints know where training stands."""
+"""The `loops` part of a checkpoint: where training stands, for tools that read Lightning checkpoints."""
 
 from __future__ import annotations
 

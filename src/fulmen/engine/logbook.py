@@ -1,8 +1,8 @@
 """What a run logs: filled on the device, flushed in one go, read from plain tables.
 
-`module.log` looks a slot up in `slots`, the dict of the hook that is running, and appends to it. At a flush everything
-that is due is packed: one reduction per operation over the ranks, one copy to the host. Loggers, progress bar and
-`callback_metrics` read the same tables; reading never communicates.
+`module.log` looks a slot up in `slots`, the dict of the hook that is running, and appends to it. At a flush
+everything that is due is packed: one reduction per operation over the ranks, one copy to the host. Loggers,
+progress bar and `callback_metrics` read the same tables; reading never communicates.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Logbook:
         self._closing: str | None = None
         self._counted: tuple[Any, int] = (None, 1)
 
-    # -------------------------------------------------------------------------------------------------------- scopes
+    # ------------------------------------------------------------------------------------------------- scopes
 
     def scope(self, hook: str, dataloader_idx: int | None = None) -> ScopedSlots:
         """The slots of a hook; several evaluation loaders have slots of their own."""
@@ -89,7 +89,7 @@ class Logbook:
 
         return scoped
 
-    # -------------------------------------------------------------------------------------------------------- filling
+    # ------------------------------------------------------------------------------------------------ filling
 
     def open_slot(self, name: str, value: Any, arguments: LogArguments) -> BaseSlot:
         """The slot of a name not logged in this hook before; raises `UsageError` where logging is wrong."""
@@ -141,7 +141,7 @@ class Logbook:
             self._counted = (self.batch, count)
         return count
 
-    # -------------------------------------------------------------------------------------------------------- flushing
+    # ----------------------------------------------------------------------------------------------- flushing
 
     def flush_step(self, step: int, epoch: int) -> None:
         """Give the step values logged since the last flush to everybody."""
@@ -167,12 +167,12 @@ class Logbook:
             self.log_metrics(row, step, epoch=None)
 
     def close_epoch(self, stage: str) -> None:
-        """The last batch is done: from now on readers see what the epoch came to, whatever is still logged."""
+        """The last batch is done: readers now see what the epoch came to, whatever is still logged."""
         self._closing = stage
         self.settle()
 
     def flush_epoch(self, stage: str, step: int, epoch: int, *, publish: bool = True) -> dict[str, float]:
-        """Give the epoch's values to everybody and start anew; returns them by the names that loggers show."""
+        """Give the epoch's values to everybody and start anew; returns them by the names loggers show."""
         self.settle()
         entries = self._epoch_entries(stage)
         for slot in self._due(stage):
@@ -273,7 +273,7 @@ class Logbook:
         """Show numbers that something else than `log` found out in `callback_metrics`."""
         self.callback_table.update(metrics)
 
-    # --------------------------------------------------------------------------------------------------------- reading
+    # ------------------------------------------------------------------------------------------------ reading
 
     def callback_metrics(self) -> dict[str, Tensor]:
         """The latest value of every name, as tensors."""
@@ -286,7 +286,7 @@ class Logbook:
         return {name: _as_tensor(value) for name, value in {**self.logged_table, **unflushed}.items()}
 
     def progress_bar_metrics(self) -> dict[str, float]:
-        """What the bar shows: as of the last flush, or of the end of the epoch where that is being handled."""
+        """What the bar shows: as of the last flush, or of the epoch's end where that is being handled."""
         if self._closing is not None:
             self.settle()
             entries = [entry for entry in self._epoch_entries(self._closing) if entry.prog_bar]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import BatchSampler
 
 from fulmen.engine.data import END, BatchStream, can_change_batches, with_batch_sampler
+from fulmen.engine.dispatch import check_batch_hooks
 from fulmen.engine.evaluate import (
     batch_transfer,
     evaluation_mode,
@@ -69,6 +70,8 @@ def predict(run: Run, predictions: Predictions) -> None:
         for call in hooks.on_predict_epoch_start:
             call()
         several = len(loaders.loaders) > 1
+        if several:
+            check_batch_hooks(run, "predict")
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
             _predict_loader(run, loader, length, index if several else None, predictions)
         for call in hooks.on_predict_epoch_end:

@@ -16,7 +16,7 @@ class QuietPoint(str, Enum):
     VALIDATED = "validated"
     """A batch and the validation that was due after it are done."""
     EPOCH_END = "epoch_end"
-    """The batches and validations of an epoch are done; schedulers that follow a metric have not stepped yet."""
+    """An epoch's batches and validations are done; schedulers that follow a metric have not stepped yet."""
     EPOCH_DONE = "epoch_done"
     """The next epoch can begin."""
 

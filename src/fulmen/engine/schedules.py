@@ -39,7 +39,8 @@ def _monitored(run: Run, config: LRSchedulerConfig) -> Tensor | None:
     name = str(config.monitor)
     if name in metrics:
         return metrics[name]
-    message = f"The learning-rate scheduler {type(config.scheduler).__name__} follows {name!r}, which nobody logged."
+    kind = type(config.scheduler).__name__
+    message = f"The learning-rate scheduler {kind} follows {name!r}, which nobody logged."
     if config.strict:
         raise MetricNotFoundError(
             message,

@@ -16,10 +16,10 @@ from fulmen.errors import ConfigError, UsageError, did_you_mean
 Value = Tensor | float
 
 FOLD_EVERY = 64
-"""Values kept before they are folded into one: often enough for flat memory, seldom enough to cost nothing."""
+"""Values kept before they are folded into one: often enough for flat memory, too seldom to cost anything."""
 
 COLLECTION = "collection of metrics"
-"""The name, with the object's id behind it, under which a collection is kept; its values have names of their own."""
+"""The name, with the object's id behind it, that a collection is kept under; its values have their own."""
 
 _REDUCTIONS = ("mean", "sum", "min", "max")
 
@@ -169,7 +169,7 @@ class Slot(BaseSlot):
         return self._total is not None or bool(self._pending)
 
     def _fold(self) -> None:
-        """Fold the values held into one. Always at the same counts, so that a sum's rounding is reproducible."""
+        """Fold the values held into one; always at the same counts, so that sums round reproducibly."""
         if not self._pending:
             return
         numbers = all(type(value) is float for value in self._pending)

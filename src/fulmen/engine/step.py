@@ -44,7 +44,7 @@ class Step(ABC):
 
     @abstractmethod
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
-        """Train on one batch; True where it completed an accumulation window. Leaves its result in `outputs`."""
+        """Train on one batch, result in `outputs`; True where it completed an accumulation window."""
 
     @abstractmethod
     def step_optimizer(
@@ -58,7 +58,7 @@ class Step(ABC):
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """What `training_step` returned, as a dict with the loss detached; empty for a batch that was skipped."""
+        """What `training_step` returned, as a dict with the loss detached; empty for a skipped batch."""
         returned = self._returned
         if isinstance(returned, Tensor):
             return {"loss": returned.detach()}
@@ -98,7 +98,7 @@ class Step(ABC):
 
 
 class AutomaticStep(Step):
-    """Forward, zero_grad, backward, clip, step; gradients of `accumulate_grad_batches` batches are averaged."""
+    """Forward, zero_grad, backward, clip, step; gradients are averaged over `accumulate_grad_batches`."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -144,7 +144,7 @@ class AutomaticStep(Step):
         return closes
 
     def _open_window(self, batch_idx: int) -> None:
-        """A window begins; the last one of an epoch may be shorter, and is averaged over the batches it has."""
+        """A window begins; an epoch's last may be shorter, and is averaged over the batches it has."""
         batches_left = self._run.train_loaders.lengths[0] - batch_idx
         self._window_size = int(min(self._run.step_options.accumulate_grad_batches, batches_left))
         self._has_gradients = False
@@ -170,6 +170,8 @@ class AutomaticStep(Step):
             self._zero_grad(batch_idx)
         if loss is None:
             return None
+        if self._module_backward is None and (loss.dim() or not loss.requires_grad):
+            self._check_loss(loss)
         if self._window_size > 1:
             loss = loss / self._window_size
         for call in self._hooks.on_before_backward:
@@ -182,6 +184,22 @@ class AutomaticStep(Step):
         for call in self._hooks.on_after_backward:
             call()
         return loss
+
+    def _check_loss(self, loss: Tensor) -> None:
+        """Raise `UsageError` for a loss that has no gradient."""
+        name = f"`{type(self._run.module).__name__}.training_step`"
+        if loss.numel() != 1:
+            raise UsageError(
+                f"{name} returned a loss of several elements.",
+                received=f"shape {tuple(loss.shape)}",
+                expected="a single number",
+                fix="loss.mean()",
+            )
+        if not loss.requires_grad:
+            raise UsageError(
+                f"{name} returned a loss that depends on no parameter with `requires_grad`.",
+                fix="look for .detach(), .item(), torch.no_grad() and frozen parameters on its way",
+            )
 
     def _before_step(self) -> None:
         """Gradients are complete: make them true ones, show them to the hooks, clip them."""
@@ -238,7 +256,8 @@ class AutomaticStep(Step):
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         raise UsageError(
             "`manual_backward` was called in automatic optimization.",
-            fix="set `self.automatic_optimization = False` in __init__, or return the loss from training_step",
+            fix="set `self.automatic_optimization = False` in __init__, "
+            "or return the loss from training_step",
         )
 
 

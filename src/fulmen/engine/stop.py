@@ -28,7 +28,7 @@ class Stop:
 
     @contextmanager
     def watch_keyboard(self) -> Iterator[None]:
-        """Inside, the first Ctrl-C is noted for the loop to see after the current step, the second one raises."""
+        """Inside, the first Ctrl-C is noted for the loop to see after the current step; the second raises."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set signal handlers, and only it is interrupted
             return

@@ -35,7 +35,7 @@ def report_unused_validation(run: Run) -> None:
 
 
 def check_every(options: ValidationOptions, train_length: float) -> float:
-    """After how many training batches a validation is due; infinite for "at the end of the epoch" of unknown length."""
+    """Training batches between validations; infinite for the end of an epoch of unknown length."""
     interval = options.val_check_interval
     if isinstance(interval, timedelta):
         return float("inf")

@@ -72,7 +72,11 @@ class MixedPrecision(Precision):
         if not self._may_step(optimizer):
             return result
         if id(optimizer) in self._stepped:
-            self._update()
+            raise UsageError(
+                "An optimizer was stepped twice with the same gradients, which are no longer scaled.",
+                received=type(optimizer).__name__,
+                fix="manual_backward(loss) before each step",
+            )
         self.scaler.step(optimizer, **kwargs)
         self._unscaled.discard(id(optimizer))
         self._stepped.add(id(optimizer))
@@ -80,12 +84,14 @@ class MixedPrecision(Precision):
 
     def _may_step(self, optimizer: Optimizer) -> bool:
         """Whether there are gradients; the scaler takes their absence for a mistake."""
-        return self._scaled and any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+        return self._scaled and any(
+            p.grad is not None for group in optimizer.param_groups for p in group["params"]
+        )
 
     def _update(self) -> None:
         """Adapt the scale to what the last steps saw.
 
-        Not right after a step: another optimizer may hold gradients that were computed with the present scale.
+        Not right after a step: another optimizer may hold gradients computed with the present scale.
         """
         if self.scaler is not None and self._stepped:
             self.scaler.update()

@@ -1,1 +1,1 @@
-"""Where a run happens: devices, the world of processes, how they talk and how they start. Knows nothing of training."""
+"""Where a run happens: devices, processes, how they talk and how they start. Knows nothing of training."""

@@ -142,12 +142,13 @@ def find_devices(accelerator: Accelerator, wanted: Devices) -> list[torch.device
     count = accelerator.device_count()
     if isinstance(wanted, str) and wanted != "auto":
         parts = [part.strip() for part in wanted.split(",") if part.strip()]
-        if not parts or not all(part.lstrip("-").isdigit() for part in parts):
+        if not parts or not all(part.removeprefix("-").isdecimal() for part in parts):
             raise ConfigError(
                 "`devices` is not understood.", received=repr(wanted), expected="'auto', a number or '0,1'"
             )
         wanted = int(parts[0]) if "," not in wanted else [int(part) for part in parts]
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, list, tuple, str)):
+    indices = wanted if isinstance(wanted, (list, tuple)) else [0 if wanted == "auto" else wanted]
+    if not all(type(index) is int for index in indices):
         raise ConfigError(
             "`devices` is not understood.",
             received=repr(wanted),

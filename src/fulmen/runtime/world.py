@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class World:
-    """Ranks count from 0: over all nodes (`rank`), on this node (`local_rank`), and of the node itself (`node`)."""
+    """Ranks from 0: over all nodes (`rank`), on this node (`local_rank`), and of the node itself (`node`)."""
 
     rank: int = 0
     local_rank: int = 0

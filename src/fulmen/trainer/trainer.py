@@ -155,6 +155,8 @@ class Trainer(RunView):
         plugin_precision, checkpoint_io = build.sort_plugins(plugins)
         if plugin_precision is not None and precision is not None:
             raise ConfigError("The precision is given twice, as `precision` and in `plugins`.")
+        if accelerator == "auto" and isinstance(strategy, Strategy):
+            accelerator = strategy.root_device.type
         self.accelerator = find_accelerator(accelerator)
         # This version trains on one device, so that is what "auto" comes to.
         self._devices = find_devices(self.accelerator, 1 if devices == "auto" else devices)
@@ -181,7 +183,7 @@ class Trainer(RunView):
         self._status = TrainerStatus.INITIALIZING
         self._run = None
 
-    # ------------------------------------------------------------------------------------------------ the methods
+    # -------------------------------------------------------------------------------------------- the methods
 
     def fit(
         self,
@@ -210,10 +212,10 @@ class Trainer(RunView):
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
-        """Score `model`, or the best one of the last fit, on the validation data; one dict of metrics per loader."""
+        """Score `model`, or the last fit's best one, on the validation data; a dict of metrics per loader."""
         return self._evaluate(
-            TrainerFn.VALIDATING, RunningStage.VALIDATING, model, {"val": dataloaders}, ckpt_path, verbose, datamodule,
-            weights_only,
+            TrainerFn.VALIDATING, RunningStage.VALIDATING, model, {"val": dataloaders}, ckpt_path, verbose,
+            datamodule, weights_only,
         )  # fmt: skip
 
     def test(
@@ -225,10 +227,10 @@ class Trainer(RunView):
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
-        """Score `model`, or the best one of the last fit, on the test data; one dict of metrics per loader."""
+        """Score `model`, or the last fit's best one, on the test data; a dict of metrics per loader."""
         return self._evaluate(
-            TrainerFn.TESTING, RunningStage.TESTING, model, {"test": dataloaders}, ckpt_path, verbose, datamodule,
-            weights_only,
+            TrainerFn.TESTING, RunningStage.TESTING, model, {"test": dataloaders}, ckpt_path, verbose,
+            datamodule, weights_only,
         )  # fmt: skip
 
     def predict(
@@ -240,7 +242,7 @@ class Trainer(RunView):
         ckpt_path: files.AnyPath | None = None,
         weights_only: bool | None = None,
     ) -> list[Any] | list[list[Any]] | None:
-        """What `predict_step` gives for each batch: a list, or one list per loader where there are several."""
+        """What `predict_step` gives for each batch: a list, or a list per loader where there are several."""
         run = self._new_run(
             TrainerFn.PREDICTING, RunningStage.PREDICTING, self._model_or_last(model), datamodule,
             {"predict": dataloaders},
@@ -259,7 +261,7 @@ class Trainer(RunView):
     def save_checkpoint(
         self, filepath: files.AnyPath, weights_only: bool | None = None, storage_options: Any = None
     ) -> None:
-        """Write everything that `fit(ckpt_path=filepath)` needs; with `weights_only`, what inference needs."""
+        """Write all that `fit(ckpt_path=filepath)` needs; with `weights_only`, what inference needs."""
         if self._run is None:
             raise UsageError(
                 "There is nothing to save yet: no model is attached to this Trainer.",
@@ -291,7 +293,7 @@ class Trainer(RunView):
                 stack.enter_context(precision_context())
             yield
 
-    # ------------------------------------------------------------------------------------------------- their parts
+    # -------------------------------------------------------------------------------------------- their parts
 
     def _evaluate(
         self, fn: TrainerFn, stage: RunningStage, model: LightningModule | None, given: dict[str, Any],
@@ -320,20 +322,21 @@ class Trainer(RunView):
     def _evaluation_checkpoint(
         self, model: LightningModule | None, ckpt_path: files.AnyPath | None
     ) -> str | None:
-        """Without a model and a path, what is scored is the best model of the last fit, where one was saved."""
+        """Without a model and a path, the best model of the last fit is scored, where one was saved."""
         if model is None and ckpt_path is None:
             best = getattr(self.checkpoint_callback, "best_model_path", "")
             if not best:
                 warn(
-                    "Neither a model nor a checkpoint was given, and none was saved: the present weights are used."
+                    "Neither a model nor a checkpoint was given, and none was saved: "
+                    "the present weights are used."
                 )
                 return None
             ckpt_path = "best"
         return resolve_checkpoint_path(self, ckpt_path, must_exist=True)
 
     def _new_run(
-        self, fn: TrainerFn, stage: RunningStage, model: LightningModule, datamodule: LightningDataModule | None,
-        given: dict[str, Any],
+        self, fn: TrainerFn, stage: RunningStage, model: LightningModule,
+        datamodule: LightningDataModule | None, given: dict[str, Any],
     ) -> Run:  # fmt: skip
         if not isinstance(model, LightningModule):
             raise _wrong_type(f"`{fn}` takes a LightningModule.", model)

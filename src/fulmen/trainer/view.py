@@ -45,7 +45,7 @@ class RunView(ArgumentsView):
     _status: TrainerStatus
     _default_root_dir: str
 
-    # ------------------------------------------------------------------------------------------------- the run
+    # ------------------------------------------------------------------------------------------------ the run
 
     @property
     def state(self) -> TrainerState:
@@ -111,7 +111,7 @@ class RunView(ArgumentsView):
         if self._run is not None:
             self._run.stop.request(reason)
 
-    # ------------------------------------------------------------------------------------------------ progress
+    # ----------------------------------------------------------------------------------------------- progress
 
     @property
     def current_epoch(self) -> int:
@@ -180,11 +180,11 @@ class RunView(ArgumentsView):
         if self._run is not None:
             self._run.ckpt_path = path
 
-    # ------------------------------------------------------------------------------------------------- metrics
+    # ------------------------------------------------------------------------------------------------ metrics
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        """The latest value of everything that was logged, up to date at any moment, as tensors on their device."""
+        """The latest value of all that was logged, up to date at any moment, as tensors on their device."""
         return self._run.logbook.callback_metrics() if self._run else {}
 
     @property
@@ -202,7 +202,7 @@ class RunView(ArgumentsView):
         if self._run is not None:
             self._run.logbook.add_host_values(metrics)
 
-    # ------------------------------------------------------------------------------------------- model and data
+    # ----------------------------------------------------------------------------------------- model and data
 
     @property
     def lightning_module(self) -> LightningModule:
@@ -285,7 +285,7 @@ class RunView(ArgumentsView):
 
     @property
     def val_check_batch(self) -> int | float:
-        """After how many training batches a validation is due; infinite for the end of an epoch of unknown length."""
+        """Training batches between validations; infinite for the end of an epoch of unknown length."""
         return self._run.val_check_batch if self._run else math.inf
 
     @property
@@ -294,7 +294,7 @@ class RunView(ArgumentsView):
         world = self.strategy.world
         return {"num_replicas": world.size, "rank": world.rank}
 
-    # ------------------------------------------------------------------------------------------------- devices
+    # ------------------------------------------------------------------------------------------------ devices
 
     @property
     def precision(self) -> str:
@@ -351,7 +351,7 @@ class RunView(ArgumentsView):
         """Whether this process speaks and writes for all."""
         return self.strategy.world.is_global_zero
 
-    # --------------------------------------------------------------------------------- callbacks, loggers, folders
+    # ---------------------------------------------------------------------------- callbacks, loggers, folders
 
     @property
     def checkpoint_callback(self) -> Any:

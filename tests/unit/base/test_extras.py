@@ -40,7 +40,9 @@ def test_finding_out_does_not_import(make_package: Callable[[str], str]) -> None
     assert name not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["no_such_package_at_all", "no_such_package_at_all.part", "json.no_such_part"])
+@pytest.mark.parametrize(
+    "name", ["no_such_package_at_all", "no_such_package_at_all.part", "json.no_such_part"]
+)
 def test_what_is_not_available(name: str) -> None:
     assert not extras.available(name)
 
@@ -52,7 +54,9 @@ def test_require_imports(make_package: Callable[[str], str]) -> None:
 
 
 def test_a_missing_package_says_how_to_get_it() -> None:
-    with pytest.raises(MissingExtra, match=r"'no_such_package'(.|\n)*pip install 'fulmen\[plots\]'") as raised:
+    with pytest.raises(
+        MissingExtra, match=r"'no_such_package'(.|\n)*pip install 'fulmen\[plots\]'"
+    ) as raised:
         extras.require("no_such_package.part", extra="plots")
     assert isinstance(raised.value, ImportError)
     assert isinstance(raised.value, FulmenError)

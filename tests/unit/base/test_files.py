@@ -40,7 +40,7 @@ def read(path: str) -> str:
         return file.read()
 
 
-# --------------------------------------------------------------------------------------------------------------- paths
+# ------------------------------------------------------------------------------------------------------ paths
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_file_url_names_what_is_on_disk(use: Any, tmp_path: Path) -> None:
         assert found == expected
 
 
-# ------------------------------------------------------------------------------------------------------ looking around
+# --------------------------------------------------------------------------------------------- looking around
 
 
 def test_looking_around(folder: str) -> None:
@@ -155,7 +155,7 @@ def test_open_file_reads_back_what_it_wrote(folder: str, mode: str) -> None:
         assert file.read() == content
 
 
-# --------------------------------------------------------------------------------------------------------- write_whole
+# ------------------------------------------------------------------------------------------------ write_whole
 
 
 def test_the_new_content_replaces_the_old(folder: str) -> None:
@@ -220,9 +220,9 @@ def test_a_process_that_dies_while_writing_leaves_what_was_there(tmp_path: Path)
         [sys.executable, "-c", CRASHES, str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     died = -signal.SIGKILL
-    assert done.stdout.splitlines() == [f"{name} {died} old" for name in ("writing", "syncing", "renaming")], (
-        done.stderr
-    )
+    assert done.stdout.splitlines() == [
+        f"{name} {died} old" for name in ("writing", "syncing", "renaming")
+    ], done.stderr
     left = [name for name in files.list_names(tmp_path) if name not in ("writing", "syncing", "renaming")]
     assert all(name.startswith(".") and name.endswith(".tmp") for name in left)
 
@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         write(str(tmp_path / "file" / "below"), "text")
 
 
-# -------------------------------------------------------------------------------------------------------- save_tensors
+# ----------------------------------------------------------------------------------------------- save_tensors
 
 
 def test_tensors_are_saved_as_torch_does(folder: str) -> None:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from fulmen.base import tree
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024  # the old form, too
+Point = namedtuple("Point", "x y")  # the old form, too
 ONE = torch.tensor(1.0)
 
 
@@ -108,7 +108,7 @@ def test_detach() -> None:
     assert detached["kept"] == 1
 
 
-# --------------------------------------------------------------------------------------------------------------- move
+# ------------------------------------------------------------------------------------------------------- move
 
 
 class MovesToNew:
@@ -179,7 +179,7 @@ def test_only_copies_to_accelerators_may_be_asynchronous(device: str, expected: 
     assert RecordsTo.calls == [{"non_blocking": expected}]
 
 
-# --------------------------------------------------------------------------------------------------------- batch_size
+# ------------------------------------------------------------------------------------------------- batch_size
 
 
 @pytest.mark.parametrize(

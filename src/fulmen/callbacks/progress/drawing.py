@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 _LEAST_INTERVAL_S = 0.1
 _REST_PER_WORK = 50  # after drawing for a while, none for 50 times as long: at most 2% of a run
-_SAVED_REST_S = (
-    1.0  # rest taken beforehand that counts: a few drawings may follow each other, if there is cause
-)
+_SAVED_REST_S = 1.0  # rest taken beforehand that counts, so that a few drawings may follow each other
 
 
 class Bar(ABC):
@@ -81,7 +79,7 @@ class DrawnProgressBar(ProgressBar, ABC):
 
     @property
     def refresh_rate(self) -> int:
-        """Only each so-manieth batch may be drawn; 0 shows nothing."""
+        """Only every n-th batch may be drawn, for this n; 0 shows nothing."""
         return self._refresh_rate
 
     @property
@@ -143,7 +141,7 @@ class DrawnProgressBar(ProgressBar, ABC):
         self._finish_epoch()
         if self._leave and self._trained:
             self._training.close()
-            self._training = None  # none that the new one would be below of
+            self._training = None  # the new one is to be below none
             self._training = self._open(RunningStage.TRAINING, stays=True)
         self._trained = 0
         self._training.restart(_describe_epoch(trainer), self.total_train_batches, 0)

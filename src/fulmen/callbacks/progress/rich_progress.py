@@ -17,18 +17,19 @@ from fulmen.engine.states import RunningStage
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import ProgressColumn, TaskID
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskID
     from rich.style import Style
 
     from fulmen.trainer import Trainer
 
 _WIDEST_BAR = 40
 _NARROWEST_BAR = 10
-_TEXTS = (
-    "count",
-    "time",
-    "rate",
-)  # fields of a task: what columns show beside the description and the metrics
+_TEXTS = ("count", "time", "rate")  # fields of a task, beside its description and the metrics
+
+
+def _rich(module: str) -> Any:
+    return require(module, extra="rich")
 
 
 @dataclass
@@ -65,20 +66,18 @@ class RichProgressBar(DrawnProgressBar):
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """What a bar consists of; override it for other columns of rich's."""
-        from rich.progress import BarColumn, TextColumn
-
-        theme = self.theme
+        columns, theme = _rich("rich.progress"), self.theme
         return [
-            TextColumn("{task.description}", theme.description, markup=False),
-            BarColumn(
+            columns.TextColumn("{task.description}", theme.description, markup=False),
+            columns.BarColumn(
                 complete_style=theme.progress_bar,
                 finished_style=theme.progress_bar_finished,
                 pulse_style=theme.progress_bar_pulse,
             ),
-            TextColumn("{task.fields[count]}", theme.batch_progress),
-            TextColumn("{task.fields[time]}", theme.time),
-            TextColumn("{task.fields[rate]}", theme.processing_speed),
-            TextColumn("{task.fields[metrics]}", theme.metrics, markup=False),
+            columns.TextColumn("{task.fields[count]}", theme.batch_progress),
+            columns.TextColumn("{task.fields[time]}", theme.time),
+            columns.TextColumn("{task.fields[rate]}", theme.processing_speed),
+            columns.TextColumn("{task.fields[metrics]}", theme.metrics, markup=False),
         ]
 
     def _open(self, stage: RunningStage, *, stays: bool) -> Bar:
@@ -97,19 +96,16 @@ class RichProgressBar(DrawnProgressBar):
     def _find_console(self) -> Console:
         if self._screen is not None:
             return self._screen.live.console
-        if not self._console_kwargs:
-            return require(
-                "rich", extra="rich"
-            ).get_console()  # the one that `rich.print` knows to step aside for
-        return require("rich.console", extra="rich").Console(**self._console_kwargs)
+        if self._console_kwargs:
+            return _rich("rich.console").Console(**self._console_kwargs)
+        return _rich("rich").get_console()  # of all, this is the one above whose bars `rich.print` prints
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar: arguments of `print`, or of `rich.console.Console.print`."""
         if self.is_disabled or not kwargs.keys().isdisjoint(("file", "flush")):
             builtins.print(*args, **kwargs)
             return
-        from rich.protocol import is_renderable
-
+        is_renderable = _rich("rich.protocol").is_renderable
         as_it_is = {"markup": False, "highlight": False, "soft_wrap": True}
         shown = (arg if is_renderable(arg) else str(arg) for arg in args)
         self._find_console().print(*shown, **{**as_it_is, **kwargs})
@@ -121,16 +117,15 @@ class _Screen:
     def __init__(
         self, console: Console, columns: list[ProgressColumn], theme: RichProgressBarTheme, *, stays: bool
     ) -> None:
-        from rich.live import Live
-        from rich.progress import BarColumn, Progress
-
         self.theme = theme
         self.dot = "<" if console.options.ascii_only else "•"
         self.metrics = ""
-        self.rows = Progress(*columns, console=console)  # never started: it lays out the rows
-        self._bar_columns = [c for c in columns if isinstance(c, BarColumn) and c.bar_width == _WIDEST_BAR]
+        progress = _rich("rich.progress")
+        self.rows: Progress = progress.Progress(*columns, console=console)  # lays out, and is never started
+        kind: type[BarColumn] = progress.BarColumn
+        self._bar_columns = [c for c in columns if isinstance(c, kind) and c.bar_width == _WIDEST_BAR]
         self._has_metrics_below = False
-        self.live = Live(
+        self.live: Live = _rich("rich.live").Live(
             console=console,
             auto_refresh=False,  # no thread: drawn when that is due
             transient=not stays,
@@ -153,12 +148,10 @@ class _Screen:
         self.live.refresh()
 
     def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        return (
-            Group(self.rows, Text(self.metrics, self.theme.metrics)) if self._has_metrics_below else self.rows
-        )
+        if not self._has_metrics_below:
+            return self.rows
+        below = _rich("rich.text").Text(self.metrics, self.theme.metrics)
+        return _rich("rich.console").Group(self.rows, below)
 
 
 class _RichBar(Bar):
