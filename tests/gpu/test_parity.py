@@ -16,6 +16,7 @@ from tests.parity.bare import Case, train_bare
 from tests.parity.ours import train
 from tests.parity.outcome import assert_same_outcome
 from tests.parity.test_manual import AtOnce, BareAtOnce, BareTurns, Game, Toggles, TurnsInClosures, play
+
 from .cuda import needs_cuda
 
 pytestmark = needs_cuda

@@ -60,19 +60,22 @@ _DAMAGE_BY_PICKLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError,
 
 
 def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
-    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
-    received = f"{type(error).__name__}: {reason or 'empty file'}"
-    if isinstance(error, pickle.UnpicklingError):
-        return CheckpointError(
-            f"The file is damaged, or names code that is not run: {path}",
-            received=received,
-            fix="if you trust it: torch.serialization.add_safe_globals([...]), or weights_only=False",
-        )
+    names_code = isinstance(error, pickle.UnpicklingError)
     return CheckpointError(
-        f"The file is not a checkpoint, or is damaged: {path}",
-        received=received,
+        f"The file is not a checkpoint, or is damaged{', or names code that is not run' * names_code}: {path}",
+        received=f"{type(error).__name__}: {_reason(str(error))}",
         expected="a file written by Trainer.save_checkpoint or torch.save",
+        fix="if you trust it: torch.serialization.add_safe_globals([...]), or weights_only=False"
+        if names_code
+        else None,
     )
+
+
+def _reason(text: str) -> str:
+    """The sentence of torch's error that says what is wrong, without the advice around it."""
+    _, marker, reason = text.rpartition("WeightsUnpickler error: ")
+    paragraphs = [part.strip() for part in reason.split("\n\n") if part.strip()] or ["empty file"]
+    return paragraphs[0 if marker else min(1, len(paragraphs) - 1)].partition("\n")[0]
 
 
 def _stand_ins(content: Any) -> list[Any]:
