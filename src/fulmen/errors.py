@@ -42,6 +42,10 @@ class CheckpointError(FulmenError, RuntimeError):
     """A checkpoint could not be written, or cannot be read into this run."""
 
 
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no such checkpoint; scripts that resume "if there is one" catch a FileNotFoundError."""
+
+
 class DistributedError(FulmenError, RuntimeError):
     """Processes disagree, or one is missing."""
 

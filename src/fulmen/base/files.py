@@ -34,7 +34,11 @@ def _remote(path: AnyPath) -> tuple[Any, str]:
 
 def join(folder: AnyPath, *names: str) -> str:
     """A path below `folder`, which may be a URL."""
-    return "/".join([str(folder).rstrip("/"), *names]) if is_url(folder) else os.path.join(_local(folder), *names)
+    return (
+        "/".join([str(folder).rstrip("/"), *names])
+        if is_url(folder)
+        else os.path.join(_local(folder), *names)
+    )
 
 
 def absolute(path: AnyPath) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fulmen.base import files
-from fulmen.errors import CheckpointError
+from fulmen.errors import CheckpointError, CheckpointNotFoundError
 
 
 class Unrestored:
@@ -40,7 +40,7 @@ def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only:
     foreign file.
     """
     if not files.exists(path):
-        raise CheckpointError("There is no such checkpoint.", received=path)
+        raise CheckpointNotFoundError("There is no such checkpoint.", received=path)
     if files.is_folder(path):
         raise CheckpointError("The checkpoint is a folder, not a file.", received=path)
     with files.open_file(path, "rb") as file:

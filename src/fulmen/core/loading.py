@@ -45,7 +45,21 @@ def read_checkpoint(path: files.AnyPath, *, map_location: Any, weights_only: boo
         raise CheckpointError(
             "The file is not a checkpoint.", received=f"{path} holds a {type(content).__name__}"
         )
+    demand_plain_parts(content, path)
     return content
+
+
+_HPARAMS_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+def demand_plain_parts(checkpoint: dict[str, Any], path: files.AnyPath) -> None:
+    """Raise an error for what could not be restored, except among hyperparameters.
+
+    Those are needed only where a module is made with them, which looks at them itself.
+    """
+    for part, content in checkpoint.items():
+        if part not in _HPARAMS_KEYS:
+            demand_restored(content, path=path, part=str(part))
 
 
 def make_again(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.base.random import RandomState
 from fulmen.base.report import warn
-from fulmen.base.safe_load import demand_restored
+from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
 from fulmen.engine.dispatch import in_span
@@ -26,7 +26,6 @@ LIGHTNING_VERSION = "2.6.0"
 
 VERSION_KEY = "pytorch-lightning_version"
 OWN_KEY = "fulmen"
-_FREE_TEXT_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
         "global_step": progress.optimizer_step,
         VERSION_KEY: LIGHTNING_VERSION,
         "state_dict": run.module.state_dict(),
-        "loops": lightning_loops.from_progress(progress),
+        "loops": lightning_loops.from_progress(progress, automatic=run.module.automatic_optimization),
     }
     if not weights_only:
         checkpoint["callbacks"] = {c.state_key: state for c in run.callbacks if (state := c.state_dict())}
@@ -98,9 +97,7 @@ def read(run: Run, path: str, *, weights_only: bool | None) -> dict[str, Any]:
             else f"a {type(checkpoint).__name__}",
             expected="a dict with the keys 'state_dict', 'loops', 'optimizer_states', ...",
         )
-    for part, content in checkpoint.items():
-        if part not in _FREE_TEXT_KEYS:  # a class named there is needed only where the module is made again
-            demand_restored(content, path=path, part=str(part))
+    demand_plain_parts(checkpoint, path)
     return checkpoint
 
 

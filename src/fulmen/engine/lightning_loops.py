@@ -7,8 +7,8 @@ from typing import Any
 from fulmen.engine.progress import Progress, QuietPoint
 
 
-def from_progress(progress: Progress) -> dict[str, Any]:
-    """`loops` as Lightning 2.6 would have written it at this quiet point."""
+def from_progress(progress: Progress, *, automatic: bool) -> dict[str, Any]:
+    """`loops` as Lightning 2.6 would have written it at this quiet point, in this mode of optimization."""
     at_batch_end = progress.point is QuietPoint.BATCH_END
     started_epochs = progress.epoch + int(progress.point is not QuietPoint.BETWEEN_EPOCHS)
     epoch_ends = progress.point in (QuietPoint.EPOCH_END, QuietPoint.EPOCH_DONE)
@@ -19,9 +19,10 @@ def from_progress(progress: Progress) -> dict[str, Any]:
         "started": started_epochs,
         "processed": finished,
     }
-    steps = {"ready": progress.optimizer_step, "completed": progress.optimizer_step}
-    zero_grads = {**steps, "started": progress.optimizer_step}
     zeros = {"ready": 0, "completed": 0}
+    steps = {"ready": progress.optimizer_step, "completed": progress.optimizer_step}
+    automatic_steps, manual_steps = (steps, zeros) if automatic else (zeros, steps)
+    zero_grads = {**automatic_steps, "started": automatic_steps["ready"]}
     no_batches = {
         "total": {**zeros, "started": 0, "processed": 0},
         "current": {**zeros, "started": 0, "processed": 0},
@@ -38,12 +39,15 @@ def from_progress(progress: Progress) -> dict[str, Any]:
         "epoch_loop.automatic_optimization.state_dict": {},
         "epoch_loop.automatic_optimization.optim_progress": {
             "optimizer": {
-                "step": {"total": dict(steps), "current": dict(steps)},
+                "step": {"total": dict(automatic_steps), "current": dict(automatic_steps)},
                 "zero_grad": {"total": dict(zero_grads), "current": dict(zero_grads)},
             }
         },
         "epoch_loop.manual_optimization.state_dict": {},
-        "epoch_loop.manual_optimization.optim_step_progress": {"total": dict(zeros), "current": dict(zeros)},
+        "epoch_loop.manual_optimization.optim_step_progress": {
+            "total": dict(manual_steps),
+            "current": dict(manual_steps),
+        },
         "epoch_loop.val_loop.state_dict": {},
         "epoch_loop.val_loop.batch_progress": {**no_batches, "is_last_batch": False},
         "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},
