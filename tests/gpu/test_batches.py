@@ -70,7 +70,7 @@ class Checks(pl.LightningModule):
         for _ in range(4):
             self.work = torch.tanh(self.work @ self.work)
         self.right.append((tensor == self.expected[batch_idx]).all())
-        loss = (tensor * self.weight).mean()
+        loss = self.weight.sum() * tensor.mean()
         tensor.zero_()  # as code that works in place may do; no other batch may notice
         return loss
 
@@ -111,11 +111,10 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "streamed": lambda: loader(Streamed()),
     "streamed, pinned": lambda: loader(Streamed(), pin_memory=True),
     "one buffer": OneBuffer,
-    "on the device": lambda: [tensor.cuda() for tensor in Stored().batches],
 }
 
 
-@pytest.mark.parametrize("name", [name for name in LOADERS if name != "on the device"])
+@pytest.mark.parametrize("name", LOADERS)
 def test_training_sees_each_batch(name: str) -> None:
     module = Checks()
     make_trainer(max_epochs=2).fit(module, LOADERS[name]())

@@ -83,14 +83,16 @@ def test_validation_is_weighted_by_samples(method: str) -> None:
 # ----------------------------------------------------------------------------------------------------- resume
 
 
-def fit(
-    folder: Path, precision: str, *, ckpt_path: Path | None = None, **options: Any
-) -> tuple[Any, pl.Trainer]:
+def fit(folder: Path, precision: str, *, ckpt_path: Path | None = None) -> tuple[Any, pl.Trainer]:
     pl.seed_everything(3, verbose=False)
     module = Regression()
     every_step = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = make_trainer(
-        callbacks=[every_step], enable_checkpointing=True, max_epochs=2, precision=precision, **options
+        callbacks=[every_step],
+        enable_checkpointing=True,
+        max_epochs=2,
+        limit_val_batches=0,
+        precision=precision,
     )
     if ckpt_path is not None:
         torch.manual_seed(99)  # what a checkpoint does not hold is other than it was
@@ -104,10 +106,8 @@ def fit(
 )
 def test_a_run_goes_on_to_the_same_bits(step: int, precision: str, tmp_path: Path) -> None:
     """Weights, optimizer, scale, dropout and the order of the data."""
-    whole, whole_trainer = fit(tmp_path / "whole", precision)
-    resumed, trainer = fit(
-        tmp_path / "resumed", precision, ckpt_path=tmp_path / "whole" / f"step={step}.ckpt"
-    )
+    whole, whole_trainer = fit(tmp_path, precision)
+    resumed, trainer = fit(tmp_path, precision, ckpt_path=tmp_path / f"step={step}.ckpt")
 
     assert trainer.global_step == whole_trainer.global_step == 2 * BATCHES
     assert torch.stack(resumed.losses).equal(torch.stack(whole.losses[step:]))

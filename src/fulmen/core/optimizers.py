@@ -81,8 +81,9 @@ class LightningOptimizer:
         return getattr(self.__dict__["_optimizer"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "step":  # a scheduler that is made for this object counts its steps so
+        if name == "step":  # a scheduler that is made for this object counts steps so: here, and where they end
             self.__dict__["step"] = value
+            self.optimizer.register_step_post_hook(_note_step)
         else:
             setattr(self.__dict__["_optimizer"], name, value)
 
@@ -91,6 +92,10 @@ class LightningOptimizer:
 
     def __repr__(self) -> str:
         return f"Lightning{self.optimizer!r}"
+
+
+def _note_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    optimizer._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]  # what torch's schedulers look at
 
 
 def bare(optimizer: Any) -> Optimizer:

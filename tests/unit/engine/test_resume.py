@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 import fulmen as pl
+from fulmen.precision import MixedPrecision
 
 from .small import Rows, TrainsOnly, batches, fit, make_trainer, stream
 
@@ -92,8 +93,8 @@ def loader(kind: str) -> Any:
 
 
 MOMENTS = [
-    ("on_train_batch_end", 1, 0),
-    ("on_train_batch_end", 1, 2),
+    ("on_train_batch_end", 1, 1),
+    ("on_train_batch_end", 1, 3),
     ("on_train_batch_end", 1, BATCHES - 1),
     ("on_train_batch_end", 0, 3),
     ("on_train_epoch_end", 0, None),
@@ -301,8 +302,8 @@ def test_evaluation_takes_up_weights_and_callbacks_only(tmp_path: Path, method: 
 
 def test_loss_scale_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "saved.ckpt"
-    trainer = fit(tmp_path, TrainsOnly(), train=2, precision="16-mixed")
-    trainer.scaler.update(2.0**5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**5)  # pyright: ignore[reportPrivateImportUsage]
+    trainer = fit(tmp_path, TrainsOnly(), train=2, plugins=MixedPrecision("16-mixed", scaler=scaler))
     trainer.save_checkpoint(path)
     again = make_trainer(tmp_path, precision="16-mixed", max_epochs=1)
     again.fit(TrainsOnly(), batches(2), ckpt_path=path)
