@@ -75,7 +75,7 @@ def fit_epoch(run: Run) -> None:
         logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, 0)
-        logbook.batch = batch
+        logbook.begin_batch(batch)
         skips = False
         for call in hooks.on_train_batch_start:
             skips |= call(batch, batch_idx) == -1
@@ -103,6 +103,7 @@ def fit_epoch(run: Run) -> None:
         if stop.requested and may_stop(run):
             break
 
+    logbook.begin_batch(None)
     if progress.batch == 0 and batch is END:
         raise ConfigError("The train loader gave no batch.", received=type(run.train_loaders.given).__name__)
     end_epoch(run, complete=complete)

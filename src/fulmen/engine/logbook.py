@@ -56,15 +56,14 @@ class Logbook:
         """The slots of the hook that is running."""
         self.dataloader_idx: int | None = None
         """Which of several evaluation loaders is under way."""
-        self.batch: Any = None
-        """The batch under way, of which the number of samples is read when a mean needs it."""
         self.dirty: dict[str, list[BaseSlot]] = {stage: [] for stage in STAGES}
         """By stage, the slots with step values that no flush has seen."""
         self._strategy = strategy
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
         self._held: list[Entry] = []
         self._closing: str | None = None
-        self._counted: tuple[Any, int] = (None, 1)
+        self._batch: Any = None
+        self._sample_count_of_batch: int | None = None
 
     # ------------------------------------------------------------------------------------------------- scopes
 
@@ -90,6 +89,11 @@ class Logbook:
         return scoped
 
     # ------------------------------------------------------------------------------------------------ filling
+
+    def begin_batch(self, batch: Any) -> None:
+        """A batch is under way, of which a mean may need the number of samples; None ends the last one."""
+        self._batch = batch
+        self._sample_count_of_batch = None
 
     def open_slot(self, name: str, value: Any, arguments: LogArguments) -> BaseSlot:
         """The slot of a name not logged in this hook before; raises `UsageError` where logging is wrong."""
@@ -135,11 +139,9 @@ class Logbook:
 
     def _sample_count(self) -> int:
         """Number of samples in the batch under way; found out once per batch, and only when a mean asks."""
-        batch, count = self._counted
-        if batch is not self.batch:
-            count = batch_size(self.batch) or 1
-            self._counted = (self.batch, count)
-        return count
+        if self._sample_count_of_batch is None:
+            self._sample_count_of_batch = batch_size(self._batch) or 1
+        return self._sample_count_of_batch
 
     # ----------------------------------------------------------------------------------------------- flushing
 
