@@ -60,7 +60,7 @@ class Digits(pl.LightningDataModule):
 
 def augment(images: Tensor) -> Tensor:
     """Turn, stretch and shift each image a little, and add noise: no two epochs show the same pixels."""
-    angle, zoom, right, down = torch.empty(4, len(images), device=images.device).uniform_(-1, 1)
+    angle, zoom, right, down = images.new_empty(4, len(images)).uniform_(-1, 1)
     cos, sin = torch.cos(0.25 * angle), torch.sin(0.25 * angle)
     scale = 1 + 0.1 * zoom
     rows = [scale * cos, -scale * sin, 0.2 * right, scale * sin, scale * cos, 0.2 * down]

@@ -29,40 +29,33 @@ def put_back() -> Iterator[None]:
 
 
 class ForbidsWaiting(pl.Callback):
-    """Any wait for the device is an error, from the third batch on until the flush, and again after it."""
+    """Makes waiting for the device an error: once all is warm, until a batch ends that a flush follows."""
 
     def __init__(self) -> None:
-        self.forbidden = 0
+        self.watched_batches = 0
 
-    def before(self, batch_idx: int) -> None:
-        if batch_idx % FLUSH_EVERY == 0:
+    def start(self, batch_idx: int) -> None:
+        if batch_idx >= WARM:
+            torch.cuda.set_sync_debug_mode("error")
+            self.watched_batches += 1
+
+    def end(self, batch_idx: int) -> None:
+        if (batch_idx + 1) % FLUSH_EVERY == 0:
             torch.cuda.set_sync_debug_mode("default")
 
-    def after(self, batch_idx: int) -> None:
-        flushes_next = (batch_idx + 2) % FLUSH_EVERY == 0
-        if batch_idx >= WARM:
-            torch.cuda.set_sync_debug_mode("default" if flushes_next else "error")
-            self.forbidden += not flushes_next
-
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.before(batch_idx)
+        self.start(batch_idx)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.after(batch_idx)
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        torch.cuda.set_sync_debug_mode("default")
+        self.end(batch_idx)
 
     def on_validation_batch_start(self, *args: Any) -> None:
-        self.before(args[3])
+        self.start(args[3])
 
     def on_validation_batch_end(self, *args: Any) -> None:
-        self.after(args[4])
-
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        torch.cuda.set_sync_debug_mode("default")
+        self.end(args[4])
 
 
 class Talkative(Regression):
@@ -128,14 +121,14 @@ def test_training_does_not_wait(options: dict[str, Any], pinned: bool, tmp_path:
         **options,
     )
     trainer.fit(Talkative(), batches(BATCHES, pin_memory=pinned))
-    assert watch.forbidden > 2 * (FLUSH_EVERY - 4)
+    assert watch.watched_batches == BATCHES - WARM
 
 
 def test_validation_does_not_wait(tmp_path: Path) -> None:
     watch = ForbidsWaiting()
     trainer = make_trainer(callbacks=[watch], logger=CSVLogger(tmp_path), log_every_n_steps=FLUSH_EVERY)
     trainer.validate(Talkative(), batches(BATCHES), verbose=False)
-    assert watch.forbidden > 2 * (FLUSH_EVERY - 4)
+    assert watch.watched_batches == BATCHES - WARM
 
 
 def test_manual_optimization_does_not_wait() -> None:
@@ -154,4 +147,4 @@ def test_manual_optimization_does_not_wait() -> None:
 
     watch = ForbidsWaiting()
     make_trainer(callbacks=[watch], log_every_n_steps=FLUSH_EVERY).fit(Manual(), batches(BATCHES))
-    assert watch.forbidden > 2 * (FLUSH_EVERY - 4)
+    assert watch.watched_batches == BATCHES - WARM

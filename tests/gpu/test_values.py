@@ -117,12 +117,12 @@ def test_a_run_goes_on_to_the_same_bits(step: int, precision: str, tmp_path: Pat
 
 
 def test_a_checkpoint_of_a_gpu_is_read_on_the_host(tmp_path: Path) -> None:
-    module, trainer = fit(tmp_path, "32-true")
+    module, _ = fit(tmp_path, "32-true")
     path = tmp_path / f"step={2 * BATCHES}.ckpt"
     again = Regression.load_from_checkpoint(path, map_location="cpu")
     assert all(not weight.is_cuda for weight in again.parameters())
     assert again.net[0].weight.equal(module.net[0].weight.detach().cpu())
     on_the_processor = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     [result] = on_the_processor.validate(again, batches(2), ckpt_path=path, verbose=False)
-    [expected] = trainer.validate(module, batches(2), verbose=False)
+    [expected] = make_trainer().validate(module, batches(2), verbose=False)
     assert result["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)

@@ -15,6 +15,7 @@ from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
 from fulmen.engine.dispatch import in_span
+from fulmen.engine.logbook_state import load_logbook_state, logbook_state
 from fulmen.engine.states import TrainerFn
 from fulmen.errors import CheckpointError
 
@@ -46,7 +47,8 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
             checkpoint[type(run.precision).__qualname__] = state
         checkpoint[OWN_KEY] = {
             "progress": progress.state_dict(),
-            "metrics": run.logbook.callback_metrics(),
+            "logbook": logbook_state(run.logbook),
+            "batches_seen": [[*key, count] for key, count in run.batches_seen.items()],
             "random": random_states(run),
             "loggers": [logger.position() for logger in run.loggers] if run.strategy.is_global_zero else [],
         }
@@ -143,7 +145,8 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
-        run.logbook.callback_table.update(checkpoint[OWN_KEY]["metrics"])
+        load_logbook_state(run.logbook, checkpoint[OWN_KEY]["logbook"], run.strategy.root_device)
+        run.batches_seen = {(stage, loader): n for stage, loader, n in checkpoint[OWN_KEY]["batches_seen"]}
         states = {k: s and RandomState.from_state_dict(s) for k, s in checkpoint[OWN_KEY]["random"].items()}
         run.resumed_random_state, run.epoch_random_state = states["now"], states["epoch"]
     elif "loops" in checkpoint:

@@ -153,6 +153,7 @@ def check_batch_hooks(run: Run, stage: str) -> None:
         for owner, base, wanted in (*owners, (run.module, LightningModule, count)):
             if is_overridden(name, owner, base) and positional_capacity(getattr(owner, name)) < wanted:
                 raise UsageError(
-                    f"`{type(owner).__name__}.{name}` does not take `dataloader_idx`, and there are several loaders.",
+                    f"`{type(owner).__name__}.{name}` does not take `dataloader_idx`.",
+                    received="several loaders",
                     fix="add dataloader_idx=0 as its last argument",
                 )

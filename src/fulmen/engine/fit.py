@@ -200,14 +200,13 @@ def sanity_check(run: Run) -> None:
     if not steps or not wants_validation(run):
         return
     run.stage = RunningStage.SANITY_CHECKING
-    for call in run.hooks.on_sanity_check_start:
-        call()
-    load_evaluation_data(run, "val")
-    with isolate_rng():
+    with run.logbook.tables_kept(), isolate_rng():
+        for call in run.hooks.on_sanity_check_start:
+            call()
+        load_evaluation_data(run, "val")
         evaluate(run, "validation", most_batches=float("inf") if steps == -1 else steps)
-    for call in run.hooks.on_sanity_check_end:
-        call()
-    run.logbook.forget_tables()
+        for call in run.hooks.on_sanity_check_end:
+            call()
     run.stage = RunningStage.TRAINING
 
 

@@ -7,7 +7,8 @@ progress bar and `callback_metrics` read the same tables; reading never communic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,10 @@ class Logbook:
                 f"`self.log({name!r})` uses a name that tells evaluation loaders apart.",
                 fix="another name: the suffix is added where there are several loaders",
             )
+        if name in slots and slots[name].provisional:
+            slots[name].provisional = False
+            slots[name].arguments = arguments
+            return slots[name]
         if name in slots:
             raise UsageError(
                 f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
@@ -301,11 +306,20 @@ class Logbook:
         held = [entry for stage in STAGES for entry in self._step_entries(stage)]
         return held + (self._epoch_entries(self._closing) if self._closing else [])
 
-    def forget_tables(self) -> None:
-        """Empty every table that users read."""
-        self.callback_table.clear()
-        self.logged_table.clear()
-        self.progress_bar_table.clear()
+    @contextmanager
+    def tables_kept(self) -> Iterator[None]:
+        """What becomes known inside is forgotten afterwards."""
+        tables = (self.callback_table, self.logged_table, self.progress_bar_table)
+        before = [dict(table) for table in tables]
+        yield
+        for table, content in zip(tables, before, strict=True):
+            table.clear()
+            table.update(content)
+
+    @property
+    def tables(self) -> list[ScopedSlots]:
+        """The slots of each hook."""
+        return list(self._tables.values())
 
 
 class ScopedSlots(dict[str, BaseSlot]):

@@ -72,6 +72,8 @@ class BaseSlot(ABC):
         """Whether there is a step value that no flush has seen; if so, the slot is in `dirty`."""
         self.reduced = False
         """Whether the epoch's value that readers see holds everything that was added."""
+        self.provisional = False
+        """Whether a checkpoint brought it, and nobody logged to it since."""
         self.epoch_shown: dict[str, Value] = {}
         """The epoch's values under the names that loggers show."""
         self._dirty = dirty

@@ -145,7 +145,7 @@ class AutomaticStep(Step):
 
     def _open_window(self, batch_idx: int) -> None:
         """A window begins; an epoch's last may be shorter, and is averaged over the batches it has."""
-        batches_left = self._run.train_loaders.lengths[0] - batch_idx
+        batches_left = self._run.loaders["train"].lengths[0] - batch_idx
         self._window_size = int(min(self._run.step_options.accumulate_grad_batches, batches_left))
         self._has_gradients = False
 
