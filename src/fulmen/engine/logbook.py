@@ -309,7 +309,7 @@ class Logbook:
     @contextmanager
     def tables_kept(self) -> Iterator[None]:
         """What becomes known inside is forgotten afterwards."""
-        tables = (self.callback_table, self.logged_table, self.progress_bar_table)
+        tables: list[dict[str, Any]] = [self.callback_table, self.logged_table, self.progress_bar_table]
         before = [dict(table) for table in tables]
         yield
         for table, content in zip(tables, before, strict=True):
