@@ -26,6 +26,10 @@ class UsageError(FulmenError):
     """A user's code asks for something that has no meaning where it asks."""
 
 
+class NotAttachedError(UsageError, RuntimeError):
+    """Something of a run was asked for outside of one."""
+
+
 class ConfigError(UsageError, ValueError):
     """An argument has a value that cannot be used, alone or together with another one."""
 

@@ -17,7 +17,7 @@ from fulmen.core.hooks import EVENTS
 
 from . import science
 from .bare import Case, train_bare
-from .ours import QUIET, Science, train
+from .ours import QUIET, Science, outcome_of, train
 from .outcome import Outcome, assert_same_outcome, differences
 
 CASE = Case("", validates_every=2, accumulate=2, clip=0.05)
@@ -190,6 +190,25 @@ def test_the_training_is_the_same(
     if bystander.title.endswith("bar"):
         options["enable_progress_bar"] = True
     assert_same_outcome(train(case, bystander.module, **options), outcome)
+
+
+@pytest.mark.parametrize("steps", [0, 1, -1])
+def test_a_generator_that_both_loaders_draw_from(steps: int) -> None:
+    """The sanity check draws from it no more than from the global ones."""
+
+    def fit(steps: int) -> Outcome:
+        science.seed_generators()
+        model = Science(CASE)
+        shared = torch.Generator().manual_seed(5)
+        loaders = [
+            DataLoader(samples, batch_size=science.BATCH_SIZE, shuffle=True, generator=shared)
+            for samples in (science.Samples(), science.Samples(seed=2))
+        ]
+        trainer = Trainer(accelerator="cpu", max_epochs=2, num_sanity_val_steps=steps, **QUIET)
+        trainer.fit(model, *loaders)
+        return outcome_of(trainer, model)
+
+    assert_same_outcome(fit(steps), fit(0))
 
 
 def test_evaluation_changes_neither_weights_nor_buffers_nor_modes() -> None:

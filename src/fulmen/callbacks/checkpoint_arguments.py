@@ -8,6 +8,7 @@ from fulmen.errors import ConfigError
 
 
 def check_retention(save_top_k: int, monitor: str | None, save_last: bool | str | None) -> None:
+    """Raise `ConfigError` where it is not clear how many checkpoints stay, or which."""
     if not isinstance(save_top_k, int) or save_top_k < -1:
         raise ConfigError(
             "ModelCheckpoint cannot keep that many checkpoints.",
@@ -29,6 +30,7 @@ def check_retention(save_top_k: int, monitor: str | None, save_last: bool | str 
 
 
 def check_cadence(steps: int | None, interval: timedelta | None, epochs: int | None) -> None:
+    """Raise `ConfigError` where it is not clear when a checkpoint is due."""
     for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
         if value is not None and (not isinstance(value, int) or value < 0):
             raise ConfigError(

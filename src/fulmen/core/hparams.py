@@ -63,21 +63,20 @@ class HyperparametersMixin:
         with names, only those; with one dict or Namespace, its content.
         """
         ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
-        if len(args) == 1 and not isinstance(args[0], str):
-            content, name = _as_dict(args[0]), _name_of(args[0], frame or _calling_frame())
-            chosen = {key: value for key, value in content.items() if key not in ignored}
+        self.remove_ignored_hparams(ignored)  # what a base class kept
+        frame = frame or _calling_frame()
+        containers = [given for given in args if not isinstance(given, str)]
+        if len(containers) > 1:
+            raise UsageError(
+                "`save_hyperparameters` takes one dict, Namespace or dataclass.",
+                received=f"{len(containers)} of them",
+                fix="merge them: save_hyperparameters({**a, **b})",
+            )
+        if containers:
+            name, content = _name_of(containers[0], frame), _as_dict(containers[0])
         else:
-            given = _init_arguments(self, frame or _calling_frame())
-            unknown = [key for key in args if key not in given]
-            if unknown:
-                raise UsageError(
-                    "`save_hyperparameters` was asked for what __init__ does not take.",
-                    received=unknown,
-                    expected=", ".join(given) or "no arguments",
-                    fix=did_you_mean(unknown[0], given),
-                )
-            names = args or given
-            name, chosen = "kwargs", {key: given[key] for key in names if key not in ignored}
+            name, content = "kwargs", _named_arguments(self, frame, args)
+        chosen = {key: value for key, value in content.items() if key not in ignored}
         for key, value in chosen.items():
             if isinstance(value, nn.Module):
                 warn_once(
@@ -145,12 +144,27 @@ def _name_of(value: Any, frame: FrameType | None) -> str:
     return "kwargs"
 
 
+def _named_arguments(owner: Any, frame: FrameType | None, names: tuple[str, ...]) -> dict[str, Any]:
+    given = _init_arguments(owner, frame)
+    unknown = [name for name in names if name not in given]
+    if unknown:
+        raise UsageError(
+            "`save_hyperparameters` was asked for what __init__ does not take.",
+            received=unknown,
+            expected=", ".join(given) or "no arguments",
+            fix=did_you_mean(unknown[0], given),
+        )
+    return {name: given[name] for name in names or given}
+
+
 def _init_arguments(owner: Any, frame: FrameType | None) -> dict[str, Any]:
     """Arguments of the `__init__` that is running, then of those of subclasses that called it."""
     if is_dataclass(owner) and frame is not None and frame.f_code.co_name == "__post_init__":
         return {field.name: getattr(owner, field.name) for field in fields(owner) if field.init}
     codes = {_code(kind) for kind in type(owner).__mro__}
     found: dict[str, Any] = {}
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back  # out of a method that __init__ called
     while frame is not None and frame.f_code in codes:
         values = inspect.getargvalues(frame)
         if values.locals.get(values.args[0] if values.args else "") is not owner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from fulmen.core.hparams import HyperparametersMixin, arguments_from
 from fulmen.errors import CheckpointError, ConfigError, UsageError
 
 
+class CalledOnInstanceError(UsageError, TypeError):
+    """A method of the class was called on an object."""
+
+
 class classmethod_only:
     """A class method that says so when it is called on an instance, whose state it would not touch."""
 
@@ -22,20 +27,17 @@ class classmethod_only:
         self.__doc__ = method.__doc__
 
     def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
+        if instance is None:
+            return self.method.__get__(owner, type(owner))
         name = self.method.__name__
-        if instance is not None:
-            raise _CalledOnInstance(owner.__name__, name)
-        return self.method.__get__(owner, type(owner))
 
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise CalledOnInstanceError(
+                f"`{name}` makes a new object and was called on an instance.",
+                fix=f"model = {owner.__name__}.{name}(path)",
+            )
 
-class _CalledOnInstance(UsageError, TypeError, AttributeError):
-    """Also an AttributeError, so that tools which look at every attribute of an object pass it over."""
-
-    def __init__(self, class_name: str, method: str) -> None:
-        super().__init__(
-            f"`{method}` makes a new object and was called on an instance.",
-            fix=f"model = {class_name}.{method}(path)",
-        )
+        return refuse
 
 
 def read_checkpoint(path: files.AnyPath, *, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
@@ -111,6 +113,6 @@ def read_hparams(path: files.AnyPath) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text.lower() if text in ("True", "False") else text)
-    except json.JSONDecodeError:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
         return text

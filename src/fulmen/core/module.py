@@ -18,7 +18,7 @@ from fulmen.core.loading import classmethod_only, make_again, read_checkpoint
 from fulmen.core.log_arguments import LogArguments
 from fulmen.core.model_hooks import ModelHooks
 from fulmen.core.optimizers import bare
-from fulmen.errors import CheckpointError, UsageError
+from fulmen.errors import CheckpointError, NotAttachedError
 
 if TYPE_CHECKING:
     from fulmen.base.files import AnyPath
@@ -247,7 +247,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
     def trainer(self) -> Trainer:
         """The Trainer of the run; an error outside of one."""
         if self._trainer is None:
-            raise UsageError(
+            raise NotAttachedError(
                 f"{type(self).__name__} is not attached to a Trainer.",
                 fix="read `self.trainer` in hooks and steps, not in __init__",
             )
@@ -259,7 +259,9 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
 
     def _attached(self) -> Run:
         if self._run is None:
-            raise UsageError(f"{type(self).__name__} is not in a run.", fix="call this in hooks and steps")
+            raise NotAttachedError(
+                f"{type(self).__name__} is not in a run.", fix="call this in hooks and steps"
+            )
         return self._run
 
     def attach(self, trainer: Trainer | None, run: Run | None) -> None:

@@ -81,7 +81,9 @@ class LightningOptimizer:
         return getattr(self.__dict__["_optimizer"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "step":  # a scheduler that is made for this object counts steps so: here, and where they end
+        if (
+            name == "step"
+        ):  # a scheduler that is made for this object counts steps so: here, and where they end
             self.__dict__["step"] = value
             self.optimizer.register_step_post_hook(_note_step)
         else:
