@@ -51,6 +51,7 @@ class AutoEncoder(pl.LightningModule):
 
 def main(options: argparse.Namespace) -> None:
     pl.seed_everything(options.seed)
+    torch.set_num_threads(1)  # as fast for so small a network, whatever the number of cores
     pixels, _ = load_digits(return_X_y=True)
     images = torch.tensor(pixels).float() / 16
     train, val = random_split(TensorDataset(images), [0.8, 0.2])

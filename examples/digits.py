@@ -124,6 +124,7 @@ class DigitReader(pl.LightningModule):
 
 def main(options: argparse.Namespace) -> None:
     pl.seed_everything(options.seed)
+    torch.set_num_threads(1)  # as fast for so small a network, whatever the number of cores
     data = Digits(options.batch_size, options.num_workers)
     model = DigitReader(learning_rate=options.learning_rate)
 

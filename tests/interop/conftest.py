@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def peers_python() -> str:
-    """A Python that has Lightning: $FULMEN_PEERS_PYTHON, or the one of .venv-peers; tests without one are skipped."""
+    """A Python that has Lightning: $FULMEN_PEERS_PYTHON, or that of .venv-peers; else tests are skipped."""
     python = os.environ.get("FULMEN_PEERS_PYTHON") or str(OWN_ENVIRONMENT)
     if not os.path.exists(python):
         pytest.skip("no Python with Lightning: set FULMEN_PEERS_PYTHON, or make .venv-peers")

@@ -1,4 +1,4 @@
-"""Go on from checkpoints in Lightning: `python continue_in_lightning.py FOLDER`, where each one is a NAME.ckpt.
+"""Go on from checkpoints in Lightning: `python continue_in_lightning.py FOLDER`; each one is a NAME.ckpt.
 
 Writes NAME.json for each: where the run began, and what it came to.
 """
@@ -13,8 +13,8 @@ import lightning.pytorch as pl  # pyright: ignore[reportMissingImports]
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from make_lightning_checkpoints import scaling  # noqa: E402  # pyright: ignore[reportMissingImports]
-from models import QUIET, SETTINGS, define, make, outcome  # noqa: E402  # pyright: ignore[reportMissingImports]
+from make_lightning_checkpoints import scaling  # pyright: ignore[reportMissingImports]
+from models import QUIET, SETTINGS, define, make, outcome  # pyright: ignore[reportMissingImports]
 
 
 class Looks(pl.Callback):

@@ -1,4 +1,4 @@
-"""Checkpoints that Lightning 2.6 wrote are taken up where they were saved, and come to what Lightning came to."""
+"""Checkpoints that Lightning 2.6 wrote are taken up where they were saved, and come to what it came to."""
 
 from __future__ import annotations
 
@@ -53,9 +53,11 @@ def test_the_rest_of_the_run_is_the_same(name: str, tmp_path: Path) -> None:
     ours, _ = resumed(name, tmp_path)
     theirs = uninterrupted(name)
     epoch, batch, _ = SAVED_AT[name]
-    same = {"rel": TOLERANCE.get(name, 1e-5), "abs": 1e-6}
+    same: dict[str, Any] = {"rel": TOLERANCE.get(name, 1e-5), "abs": 1e-6}
 
-    left = [(e, b, pytest.approx(loss, **same)) for e, b, loss in theirs["losses"] if (e, b) >= (epoch, batch)]
+    left = [
+        (e, b, pytest.approx(loss, **same)) for e, b, loss in theirs["losses"] if (e, b) >= (epoch, batch)
+    ]
     assert [tuple(entry) for entry in ours["losses"]] == left
     validations = [(e, pytest.approx(loss, **same)) for e, loss in theirs["val_losses"] if e >= epoch]
     assert [tuple(entry) for entry in ours["val_losses"]] == validations
@@ -157,7 +159,7 @@ def structure(tree: Any) -> Any:
 
 @pytest.mark.parametrize("name", SAVED_AT)
 def test_our_own_checkpoints_have_every_part_of_theirs(name: str, tmp_path: Path) -> None:
-    """The same keys at the top and in `loops`, with plain data of the same types; and our own part beside them."""
+    """The same keys at the top and in `loops`, plain data of the same types; and our own part beside them."""
     resumed(name, tmp_path)
     newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     ours, theirs = (torch.load(path, weights_only=True) for path in (newest, checkpoint(name)))
@@ -182,7 +184,9 @@ def test_our_own_checkpoints_count_as_theirs_do(name: str, tmp_path: Path) -> No
     for part in ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict"):
         assert fit_loop[part] == their_loop[part], part
     for part in ("automatic_optimization.optim_progress", "manual_optimization.optim_step_progress"):
-        assert total_steps(fit_loop[f"epoch_loop.{part}"]) == total_steps(their_loop[f"epoch_loop.{part}"]), part
+        assert total_steps(fit_loop[f"epoch_loop.{part}"]) == total_steps(their_loop[f"epoch_loop.{part}"]), (
+            part
+        )
 
 
 def total_steps(progress: Any) -> Any:

@@ -1,6 +1,6 @@
 """Lightning 2.6 goes on from our checkpoints where they were saved, and comes to what our own run comes to.
 
-Lightning does not skip the samples of an epoch that were seen before, so that all batches of this data are the same.
+Lightning does not skip the samples of an epoch that were seen before, so all batches here are the same.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_position(name: str, outcomes: tuple[Outcomes, Outcomes]) -> None:
 def test_the_rest_of_the_run_is_the_same(name: str, outcomes: tuple[Outcomes, Outcomes]) -> None:
     ours, theirs = (of_one[name] for of_one in outcomes)
     epoch, batch, _ = SAVED_AT[name][1]
-    same = {"rel": 1e-3 if name == "scaled" else 1e-5, "abs": 1e-6}
+    same: dict[str, Any] = {"rel": 1e-3 if name == "scaled" else 1e-5, "abs": 1e-6}
     left = [[e, b, pytest.approx(loss, **same)] for e, b, loss in ours["losses"] if (e, b) >= (epoch, batch)]
     assert theirs["losses"] == left
     validations = [[e, pytest.approx(loss, **same)] for e, loss in ours["val_losses"] if e >= epoch]

@@ -200,12 +200,12 @@ def test_a_generator_that_both_loaders_draw_from(steps: int) -> None:
         science.seed_generators()
         model = Science(CASE)
         shared = torch.Generator().manual_seed(5)
-        loaders = [
+        ours, others = (
             DataLoader(samples, batch_size=science.BATCH_SIZE, shuffle=True, generator=shared)
             for samples in (science.Samples(), science.Samples(seed=2))
-        ]
+        )
         trainer = Trainer(accelerator="cpu", max_epochs=2, num_sanity_val_steps=steps, **QUIET)
-        trainer.fit(model, *loaders)
+        trainer.fit(model, ours, others)
         return outcome_of(trainer, model)
 
     assert_same_outcome(fit(steps), fit(0))

@@ -91,6 +91,40 @@ def test_steps_with_infinite_gradients_are_left_out(case: Case, module: type[Sci
     assert found.scaler["scale"] < train_bare(replace(case, explodes=())).scaler["scale"]
 
 
+class SeesGradients(Science):
+    """Compares what the step does to the weights with the gradients that are seen before it."""
+
+    steps = 0
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.seen = [(weight.clone(), weight.grad) for weight in self.net.parameters()]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        gradients = [gradient.clone() for _, gradient in self.seen if gradient is not None]
+        is_left_out = not all(gradient.isfinite().all() for gradient in gradients)
+        for weight, (before, _), gradient in zip(self.net.parameters(), self.seen, gradients, strict=True):
+            assert weight.equal(before if is_left_out else before.add(gradient, alpha=-0.1))
+        self.steps += not is_left_out
+
+    def on_train_end(self) -> None:
+        assert self.steps > science.BATCHES
+
+
+class SeesGradientsOfOwnStep(SeesGradients, StepsOptimizer):
+    pass
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("module", [SeesGradients, SeesGradientsOfOwnStep])
+def test_hooks_see_the_gradients_that_the_step_applies(module: type[Science], precision: str) -> None:
+    train(
+        Case(
+            "", precision=precision, optimizer=partial(SGD, lr=0.1), explodes=(1,) * (precision == "16-mixed")
+        ),
+        module,
+    )
+
+
 def test_what_is_computed_in_which_type() -> None:
     """What autocast chooses, or what was asked for, in training and in validation."""
     seen: dict[str, list[Any]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -218,43 +219,41 @@ class BatchStream:
     def __init__(
         self, loader: Any, length: float, *, skip: int = 0, send_to: torch.device | None = None
     ) -> None:
-        iterator = iter(loader)
-        self._iterator: Iterator[Any] = (
-            (item[0] for item in iterator) if isinstance(loader, CombinedLoader) else iterator
-        )
+        batches: Iterator[Any] = iter(loader)
+        if isinstance(loader, CombinedLoader):
+            batches = (batch for batch, _, _ in batches)
+        natural_length = length_of(loader)
+        for _ in range(skip):
+            next(batches, None)
+        # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
+        self._batches = islice(batches, int(length) - skip) if length < natural_length else batches
         self._length = length
-        self._natural_length = length_of(loader)
-        self._sized = self._natural_length != float("inf")
+        self._sized = natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
         self._ahead: list[Any] = []
-        self._fetched = self._taken = skip
+        self._taken = skip
         self.is_last = False
-        for _ in range(skip):
-            next(self._iterator, None)
 
     def take(self) -> Any:
         """The next batch, or `END`."""
         batch = self._ahead.pop() if self._ahead else self._fetch()
         if batch is END:
             return END
-        if not self._sized and not self._ahead:
-            self._ahead.append(self._fetch())
-        self._taken += 1
-        self.is_last = self._taken >= self._length if self._sized else self._ahead[0] is END
+        if self._sized:
+            self._taken += 1
+            self.is_last = self._taken >= self._length
+        else:
+            self._ahead = self._ahead or [self._fetch()]
+            self.is_last = self._ahead[0] is END
         return batch if self._mover is None else self._mover.receive(batch)
 
     def prefetch(self) -> None:
         """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
-        if self._mover is not None and not self._ahead and self._fetched < self._length:
+        if self._mover is not None and not self._ahead and not self.is_last:
             self._ahead.append(self._fetch())
 
     def _fetch(self) -> Any:
-        if self._fetched >= self._length:
-            if self._fetched == self._natural_length:  # let the loader come to its end, as a `for` loop does
-                next(self._iterator, END)
-            return END
-        self._fetched += 1
-        batch = next(self._iterator, END)
+        batch = next(self._batches, END)
         return batch if self._mover is None or batch is END else self._mover.send(batch)
 
 

@@ -84,7 +84,7 @@ def fit_epoch(run: Run) -> None:
             break
 
         updated = run_step(batch, batch_idx, is_last)
-        count_batch(run, updated=updated, is_last=is_last)
+        count_batch(run, updated, is_last)
         if not run.validation_is_due:  # its own loader comes first, should they draw random numbers
             stream.prefetch()
         if hooks.on_train_batch_end:
@@ -136,7 +136,7 @@ def open_epoch(run: Run) -> BatchStream:
     return stream
 
 
-def count_batch(run: Run, *, updated: bool, is_last: bool) -> None:
+def count_batch(run: Run, updated: bool, is_last: bool) -> None:
     """Count a batch that was trained on, step what steps with it, and see what is due now."""
     progress = run.progress
     log_every = run.report_options.log_every_n_steps
@@ -151,7 +151,7 @@ def count_batch(run: Run, *, updated: bool, is_last: bool) -> None:
         if is_last:
             step_schedulers(run, "epoch", on_plateau=False)
     run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
-    run.validation_is_due = is_due(run, is_last)
+    run.validation_is_due = (is_last or run.validates_within_epochs) and is_due(run, is_last)
     progress.point = QuietPoint.BATCH_END
 
 
@@ -239,6 +239,8 @@ def load_train_data(run: Run) -> None:
     loaders.loaded_at_epoch = run.progress.epoch
     run.loaders["train"] = loaders
     run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])
+    interval = run.validation_options.val_check_interval
+    run.validates_within_epochs = interval != 1.0 or isinstance(interval, int)
 
 
 def may_stop(run: Run) -> bool:

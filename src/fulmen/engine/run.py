@@ -68,6 +68,8 @@ class Run:
     is_last_batch: bool = False
     flush_is_due: bool = False
     """Whether the step values of the batch under way are still to be flushed."""
+    validates_within_epochs: bool = False
+    """Whether a validation may be due before the last batch of an epoch."""
     validation_is_due: bool = False
     """Whether a validation follows the training batch under way."""
     last_validation_s: float = 0.0

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from fulmen.base.overrides import is_overridden
 from fulmen.core.optimizers import bare
 from fulmen.engine.dispatch import in_span, overridden_step, spanned, step_caller
 from fulmen.errors import UsageError
+from fulmen.precision.precision import Precision
 
 if TYPE_CHECKING:
     from fulmen.engine.run import Run
@@ -26,9 +28,15 @@ class Step(ABC):
         self._hooks = run.hooks
         self._logbook = run.logbook
         self._precision = run.precision
+        self._progress = run.progress
         self._scope = run.logbook.scope("training_step")
         self._context = run.precision.context()
         self._step = in_span(run, "optimizer_step", run.precision.step)
+        steps = ("scale", "unscale", "step")
+        self._plain = run.profiler is None and not any(
+            is_overridden(s, run.precision, Precision) for s in steps
+        )
+        """Whether the precision leaves backward and update as torch has them."""
         self._module_backward = overridden_step(run, "backward")
         if self._module_backward is None and run.profiler is not None:
             self._module_backward = in_span(run, "backward", Tensor.backward)
@@ -111,6 +119,7 @@ class AutomaticStep(Step):
             self._configure_clipping = own_clipping or run.module.configure_gradient_clipping
         else:
             self._configure_clipping = None
+        self._prepares = not self._plain or self._configure_clipping is not None
         # torch's own optimizers need no closure, but for LBFGS; of others nobody knows.
         plain = type(self._optimizer).__module__.startswith("torch.optim") and not isinstance(
             self._optimizer, LBFGS
@@ -123,9 +132,13 @@ class AutomaticStep(Step):
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
         first = self.in_window == 0
         if first:
-            self._open_window(batch_idx)
-        self._window_count = self.in_window + 1
-        closes = is_last or self._window_count >= self._window_size
+            self._has_gradients = False
+            self._window_size = self._run.step_options.accumulate_grad_batches
+            if self._window_size > 1:  # the last window of an epoch may be shorter
+                batches_left = self._run.train_loaders.lengths[0] - batch_idx
+                self._window_size = int(min(self._window_size, batches_left))
+        self._window_count = count = self.in_window + 1
+        closes = is_last or count >= self._window_size
         no_sync = None if closes else self._run.strategy.no_sync()
         if no_sync is not None:
             with no_sync:
@@ -135,30 +148,28 @@ class AutomaticStep(Step):
         else:
             self._compute_gradients(batch, batch_idx, first)
             if closes:
-                self._before_step()
-                if self._has_gradients or all(p.grad is None for p in _parameters(self._optimizer)):
-                    self._step(self._optimizer)
-        self.in_window = 0 if closes else self._window_count
-        if closes:
-            self._run.progress.optimizer_step += 1
-        return closes
+                if self._prepares or count < self._window_size or self._hooks.on_before_optimizer_step:
+                    self._before_step()
+                self._update()
+        if not closes:
+            self.in_window = count
+            return False
+        self.in_window = 0
+        self._progress.optimizer_step += 1
+        return True
 
-    def _open_window(self, batch_idx: int) -> None:
-        """A window begins; an epoch's last may be shorter, and is averaged over the batches it has."""
-        batches_left = self._run.loaders["train"].lengths[0] - batch_idx
-        self._window_size = int(min(self._run.step_options.accumulate_grad_batches, batches_left))
-        self._has_gradients = False
-
-    def _zero_grad(self, batch_idx: int) -> None:
-        for call in self._hooks.on_before_zero_grad:
-            call(self._optimizer)
-        if self._module_zero_grad is None:
-            self._optimizer.zero_grad()
-        else:
-            self._module_zero_grad(self._run.progress.epoch, batch_idx, self._optimizer)
+    def _update(self) -> None:
+        """Step the optimizer, unless there is nothing to step with but old gradients."""
+        optimizer = self._optimizer
+        if self._has_gradients or all(parameter.grad is None for parameter in _parameters(optimizer)):
+            if self._plain:
+                optimizer.step()
+            else:
+                self._step(optimizer)
 
     def _compute_gradients(self, batch: Any, batch_idx: int, first: bool) -> Tensor | None:
         """Forward and backward; the gradients of a window's first batch replace the old ones."""
+        hooks, optimizer = self._hooks, self._optimizer
         self._logbook.slots = self._scope
         if self._context is None:
             self._returned = returned = self._training_step(batch, batch_idx)
@@ -167,21 +178,28 @@ class AutomaticStep(Step):
                 self._returned = returned = self._training_step(batch, batch_idx)
         loss = returned if isinstance(returned, Tensor) else self._loss_of(returned)
         if first:
-            self._zero_grad(batch_idx)
+            for call in hooks.on_before_zero_grad:
+                call(optimizer)
+            if self._module_zero_grad is None:
+                optimizer.zero_grad()
+            else:
+                self._module_zero_grad(self._progress.epoch, batch_idx, optimizer)
         if loss is None:
             return None
         if self._module_backward is None and (loss.dim() or not loss.requires_grad):
             self._check_loss(loss)
         if self._window_size > 1:
             loss = loss / self._window_size
-        for call in self._hooks.on_before_backward:
+        for call in hooks.on_before_backward:
             call(loss)
+        if not self._plain:
+            loss = self._precision.scale(loss)
         if self._module_backward is None:
-            self._precision.scale(loss).backward()
+            loss.backward()
         else:
-            self._module_backward(self._precision.scale(loss))
+            self._module_backward(loss)
         self._has_gradients = True
-        for call in self._hooks.on_after_backward:
+        for call in hooks.on_after_backward:
             call()
         return loss
 

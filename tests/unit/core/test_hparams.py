@@ -102,7 +102,7 @@ OF_BASE = {"a": 11, "b": 2, "c": 3}
     ids=["silent", "grandchild", "saves", "saves some", "ignores", "overwrites", "mixin"],
 )
 def test_inheritance(module: Callable[[], pl.LightningModule], kept: dict[str, int]) -> None:
-    """The arguments of the class, which is what has to be called again, and of its parents; its own go first."""
+    """The arguments of the class, which is what has to be called again, and of its parents; its own win."""
     assert dict(module().hparams) == kept
 
 
@@ -155,7 +155,13 @@ def test_names_beside_a_dict() -> None:
 
 @pytest.mark.parametrize(
     ("args", "received"),
-    [(({"x": 1}, {"y": 1}), "dict"), ((3,), "int"), ((None,), "NoneType"), ((["a", "b"],), "list"), ((Config,), "type")],
+    [
+        (({"x": 1}, {"y": 1}), "dict"),
+        ((3,), "int"),
+        ((None,), "NoneType"),
+        ((["a", "b"],), "list"),
+        ((Config,), "type"),
+    ],
     ids=str,
 )
 def test_what_cannot_be_kept(args: tuple[Any, ...], received: str) -> None:
@@ -164,13 +170,12 @@ def test_what_cannot_be_kept(args: tuple[Any, ...], received: str) -> None:
 
 
 def test_name_that_is_no_argument() -> None:
+    class Misspelt(pl.LightningModule):
+        def __init__(self, learning_rate: float = 0.1) -> None:
+            super().__init__()
+            self.save_hyperparameters("leraning_rate")
+
     with pytest.raises(UsageError, match=r"(?s)'leraning_rate'.*did you mean 'learning_rate'"):
-
-        class Misspelt(pl.LightningModule):
-            def __init__(self, learning_rate: float = 0.1) -> None:
-                super().__init__()
-                self.save_hyperparameters("leraning_rate")
-
         Misspelt()
 
 
@@ -247,13 +252,12 @@ def test_a_second_call_adds() -> None:
 
 
 def test_module_among_them_is_pointed_out() -> None:
+    class HasNet(pl.LightningModule):
+        def __init__(self, net: torch.nn.Module) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
     with pytest.warns(UserWarning, match=r"'net'.*ignore=\['net'\]"):
-
-        class HasNet(pl.LightningModule):
-            def __init__(self, net: torch.nn.Module) -> None:
-                super().__init__()
-                self.save_hyperparameters()
-
         HasNet(torch.nn.Linear(1, 1))
 
 

@@ -26,8 +26,8 @@ def save(module: pl.LightningModule, root: Path, datamodule: pl.LightningDataMod
     """A checkpoint of a module that has predicted something, so that a Trainer knows it."""
     path = root / "saved.ckpt"
     trainer = pl.Trainer(default_root_dir=root, **QUIET)
-    loaders = None if datamodule else [torch.zeros(1, 1)]
-    trainer.predict(module, torch.utils.data.DataLoader(loaders) if loaders else None, datamodule=datamodule)
+    loader = None if datamodule else torch.utils.data.DataLoader(torch.zeros(1, 1))  # pyright: ignore[reportArgumentType]
+    trainer.predict(module, loader, datamodule=datamodule)
     trainer.save_checkpoint(path)
     return path
 
@@ -47,7 +47,9 @@ class Net(pl.LightningModule):
 
 def same_weights(one: pl.LightningModule, other: pl.LightningModule) -> bool:
     states = one.state_dict(), other.state_dict()
-    return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(states[0][k], states[1][k]) for k in states[0]
+    )
 
 
 def test_weights_and_hyperparameters(tmp_path: Path) -> None:
@@ -151,8 +153,8 @@ def test_hyperparameters_from_a_file(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("True", True), ("False", False), ("None", None), ("3", 3), ("0.5", 0.5), ("1e-3", 1e-3), ("text", "text"),
-     ('"[1, 2]"', [1, 2]), ("\"('a', 1)\"", ("a", 1))],
+    [("True", True), ("False", False), ("None", None), ("3", 3), ("0.5", 0.5), ("1e-3", 1e-3),
+     ("text", "text"), ('"[1, 2]"', [1, 2]), ("\"('a', 1)\"", ("a", 1))],
 )  # fmt: skip
 def test_values_of_a_csv_file(tmp_path: Path, text: str, value: Any) -> None:
     path, file = save(Net(3), tmp_path), tmp_path / "hparams.csv"
@@ -170,7 +172,7 @@ def test_hyperparameter_file_of_the_csv_logger(tmp_path: Path) -> None:
 
 
 def test_hyperparameter_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nowhere.yaml"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.yaml"):
         Net.load_from_checkpoint(save(Net(3), tmp_path), hparams_file=tmp_path / "nowhere.yaml")
 
 
@@ -244,7 +246,7 @@ def test_called_on_an_instance(tmp_path: Path) -> None:
     path = save(Net(3), tmp_path)
     for error in (UsageError, TypeError):
         with pytest.raises(error, match=r"Net\.load_from_checkpoint"):
-            Net(3).load_from_checkpoint(path)  # pyright: ignore
+            Net(3).load_from_checkpoint(path)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_file_with_nothing_but_weights(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ class Data(pl.LightningDataModule):
         self.count = 0
 
     def predict_dataloader(self) -> Any:
-        return torch.utils.data.DataLoader([torch.zeros(1)])
+        return torch.utils.data.DataLoader(torch.zeros(1, 1))  # pyright: ignore[reportArgumentType]
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count}

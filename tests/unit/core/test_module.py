@@ -67,7 +67,11 @@ def test_modules_inside_follow_too() -> None:
     outer = pl.LightningModule()
     outer.inner = Net()
     outer.to("meta", torch.float64)
-    assert (outer.inner.device, outer.inner.dtype) == (outer.device, outer.dtype) == (torch.device("meta"), torch.float64)
+    assert (
+        (outer.inner.device, outer.inner.dtype)
+        == (outer.device, outer.dtype)
+        == (torch.device("meta"), torch.float64)
+    )
 
 
 def test_dtype_is_that_of_the_precision(tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_device_and_dtype_cannot_be_set() -> None:
             setattr(Net(), name, "cuda")
 
 
-# ----------------------------------------------------------------------------------------------------- detached
+# ---------------------------------------------------------------------------------------------- detached
 
 
 def test_what_a_detached_module_knows() -> None:
@@ -157,7 +161,7 @@ def test_settings_as_class_attributes() -> None:
     assert (Sets().automatic_optimization, Sets().strict_loading) == (False, False)
 
 
-# ----------------------------------------------------------------------------------------------------- in a run
+# ---------------------------------------------------------------------------------------------- in a run
 
 
 def test_what_it_knows_in_a_run(tmp_path: Path) -> None:

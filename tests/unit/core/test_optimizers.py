@@ -1,4 +1,4 @@
-"""What `configure_optimizers` may return, what is said of everything else, and the optimizer as user code sees it."""
+"""What `configure_optimizers` may return, what is said of all else, and the optimizer that user code sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import torch
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
-from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, NoOptimizer, bare, parse_configuration
+from fulmen.core.optimizers import (
+    LightningOptimizer,
+    LRSchedulerConfig,
+    NoOptimizer,
+    bare,
+    parse_configuration,
+)
 from fulmen.errors import ConfigError
 
 WEIGHT = torch.nn.Parameter(torch.ones(2))
@@ -28,7 +34,7 @@ def parse(
     return parse_configuration(returned, automatic=automatic, custom_scheduler_step=custom_scheduler_step)
 
 
-# ------------------------------------------------------------------------------------------ the forms of Lightning
+# -------------------------------------------------------------------------------- the forms of Lightning
 
 FORMS: dict[str, Callable[[SGD, StepLR], Any]] = {
     "[o], [s]": lambda o, s: ([o], [s]),
@@ -80,7 +86,9 @@ def test_several_optimizers_are_for_manual_optimization(form: str) -> None:
 def test_several_schedulers_of_one_optimizer() -> None:
     own = optimizer()
     first, second = StepLR(own, 1), LambdaLR(own, lambda epoch: 1.0)
-    _, configs = parse(([own], [first, {"scheduler": second, "interval": "step", "frequency": 3, "name": "warm"}]))
+    _, configs = parse(
+        ([own], [first, {"scheduler": second, "interval": "step", "frequency": 3, "name": "warm"}])
+    )
     assert configs == [
         LRSchedulerConfig(first),
         LRSchedulerConfig(second, interval="step", frequency=3, name="warm"),
@@ -126,7 +134,7 @@ def test_the_inner_monitor_goes_before_the_outer_one() -> None:
     assert config.monitor == "inner"
 
 
-# -------------------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------------ errors
 
 
 @pytest.mark.parametrize(
@@ -156,7 +164,8 @@ def test_dict_without_an_optimizer(entry: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "fix"), [("optimiser", "optimizer"), ("lr_sheduler", "lr_scheduler"), ("lr_schedulers", "lr_scheduler")]
+    ("key", "fix"),
+    [("optimiser", "optimizer"), ("lr_sheduler", "lr_scheduler"), ("lr_schedulers", "lr_scheduler")],
 )
 def test_misspelt_key_of_the_dict(key: str, fix: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s){key}.*did you mean '{fix}'"):
@@ -170,7 +179,12 @@ def with_scheduler_dict(**entries: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("key", "fix"),
-    [("frequncy", "frequency"), ("intervall", "interval"), ("moniter", "monitor"), ("schedular", "scheduler")],
+    [
+        ("frequncy", "frequency"),
+        ("intervall", "interval"),
+        ("moniter", "monitor"),
+        ("schedular", "scheduler"),
+    ],
 )
 def test_misspelt_key_of_the_scheduler_dict(key: str, fix: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s){key}.*did you mean '{fix}'"):
@@ -187,7 +201,9 @@ def test_foreign_keys_are_said_to_be_unread() -> None:
     ("interval", "fix"), [("steps", "step"), ("epochs", "epoch"), ("batch", None), (3, None), (None, None)]
 )
 def test_unknown_interval(interval: Any, fix: str | None) -> None:
-    with pytest.raises(ConfigError, match=rf"(?s)'interval'.*{fix and f'did you mean .{fix}.' or 'expected'}"):
+    with pytest.raises(
+        ConfigError, match=rf"(?s)'interval'.*{(fix and f'did you mean .{fix}.') or 'expected'}"
+    ):
         parse(with_scheduler_dict(interval=interval))
 
 
@@ -254,7 +270,7 @@ def test_something_else_for_a_scheduler(wrong: Any) -> None:
         parse(([optimizer()], [wrong]))
 
 
-# ---------------------------------------------------------------------------------------------- LightningOptimizer
+# ------------------------------------------------------------------------------------ LightningOptimizer
 
 
 def test_it_passes_for_its_optimizer() -> None:
@@ -309,7 +325,9 @@ def test_a_scheduler_takes_it() -> None:
     assert own.param_groups[0]["lr"] == 0.05
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"]
+)
 def test_it_can_be_copied(copied: Callable[[Any], Any]) -> None:
     again = copied(LightningOptimizer(optimizer()))
     assert type(again) is LightningOptimizer

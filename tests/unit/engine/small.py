@@ -17,7 +17,7 @@ LEARNING_RATE = 0.5
 
 
 class TrainsOnly(pl.LightningModule):
-    """One weight `w`, zero at first, and the loss `w * mean(batch)`: the gradient is the mean of the batch."""
+    """One weight `w`, zero at first, and the loss `w * mean(batch)`: its gradient is the batch's mean."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,8 +95,8 @@ class Given:
 class Rows(Logger):
     """Keeps the rows of metrics, and the names of the other calls."""
 
-    name = "rows"
-    version = 0
+    name = "rows"  # pyright: ignore[reportAssignmentType]
+    version = 0  # pyright: ignore[reportAssignmentType]
 
     def __init__(self) -> None:
         self.rows: list[tuple[int | None, dict[str, float]]] = []
@@ -136,8 +136,10 @@ def make_trainer(root: Path, **options: Any) -> pl.Trainer:
     return pl.Trainer(default_root_dir=root, **(QUIET | options))
 
 
-def fit(root: Path, module: pl.LightningModule, *, train: Any = 2, val: Any = None, **options: Any) -> pl.Trainer:
-    """The Trainer after a fit on `train` batches of one number each, or on these loaders; no `val`, no validation."""
+def fit(
+    root: Path, module: pl.LightningModule, *, train: Any = 2, val: Any = None, **options: Any
+) -> pl.Trainer:
+    """The Trainer after a fit on `train` batches of one number each, or on these loaders."""
     trainer = make_trainer(root, **({"limit_val_batches": 0} if val is None else {}), **options)
     train = batches(train) if isinstance(train, int) else train
     val = batches(val) if isinstance(val, int) else val

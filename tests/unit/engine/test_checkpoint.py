@@ -68,7 +68,7 @@ def saved(trainer: pl.Trainer, root: Path, **options: Any) -> tuple[Path, dict[s
     return path, torch.load(path, weights_only=True)
 
 
-# -------------------------------------------------------------------------------------------------------- content
+# ----------------------------------------------------------------------------------------------- content
 
 
 def test_parts(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_parts(tmp_path: Path) -> None:
     assert (content["epoch"], content["global_step"]) == (2, 6)
     assert content["pytorch-lightning_version"].split(".")[0] == "2"
     assert list(content["state_dict"]) == ["w"]
-    assert content["state_dict"]["w"].item() == trainer.lightning_module.w.item()
+    assert content["state_dict"]["w"].item() == -0.5 * 2 * 6
     assert len(content["optimizer_states"]) == 1
     assert content["lr_schedulers"] == []
     assert content["callbacks"] == {}
@@ -92,7 +92,10 @@ def test_parts_of_everything_that_has_a_state(tmp_path: Path) -> None:
     assert content["callbacks"] == {"Remembers": {"state": 7}}
     assert content["Data"] == {"state": 5}
     assert (content["hparams_name"], content["hyper_parameters"]) == ("kwargs", {"width": 3})
-    assert (content["datamodule_hparams_name"], content["datamodule_hyper_parameters"]) == ("kwargs", {"size": 2})
+    assert (content["datamodule_hparams_name"], content["datamodule_hyper_parameters"]) == (
+        "kwargs",
+        {"size": 2},
+    )
 
 
 def test_weights_only_leaves_out_what_training_needs(tmp_path: Path) -> None:
@@ -146,7 +149,9 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
     def run(**hooks: Any) -> tuple[float, dict[str, float]]:
         torch.manual_seed(0)
         model = Random()
-        trainer = fit(tmp_path, model, train=5, max_epochs=2, accumulate_grad_batches=2, callbacks=[callback(**hooks)])
+        trainer = fit(
+            tmp_path, model, train=5, max_epochs=2, accumulate_grad_batches=2, callbacks=[callback(**hooks)]
+        )
         return model.w.item(), {name: value.item() for name, value in trainer.callback_metrics.items()}
 
     def save(self: Any, trainer: pl.Trainer, *args: Any) -> None:
@@ -195,7 +200,7 @@ def test_folders_are_made(tmp_path: Path) -> None:
     assert path.exists()
 
 
-# --------------------------------------------------------------------------------------------- files that do not fit
+# --------------------------------------------------------------------------------- files that do not fit
 
 
 def take_up(path: Path, root: Path, how: str, model: pl.LightningModule | None = None) -> None:
@@ -218,7 +223,7 @@ def good_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", WAYS)
 def test_file_that_is_not_there(tmp_path: Path, how: str) -> None:
-    with pytest.raises(CheckpointError, match="nowhere.ckpt") as caught:
+    with pytest.raises(CheckpointError, match=r"nowhere\.ckpt") as caught:
         take_up(tmp_path / "nowhere.ckpt", tmp_path, how)
     assert isinstance(caught.value, FileNotFoundError)  # what scripts catch
 
@@ -239,7 +244,9 @@ def test_truncated_file(tmp_path: Path, good_file: Path, how: str, kept: float) 
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("text", [b"hello", b"\x80\x04K\x01.", b"PK\x03\x04rubbish"], ids=["text", "pickle", "zip"])
+@pytest.mark.parametrize(
+    "text", [b"hello", b"\x80\x04K\x01.", b"PK\x03\x04rubbish"], ids=["text", "pickle", "zip"]
+)
 def test_something_else_than_a_checkpoint(tmp_path: Path, how: str, text: bytes) -> None:
     path = tmp_path / "other.ckpt"
     path.write_bytes(text)
@@ -248,7 +255,9 @@ def test_something_else_than_a_checkpoint(tmp_path: Path, how: str, text: bytes)
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("content", [torch.ones(2), [1, 2], {"weights": 1}, {}], ids=["tensor", "list", "dict", "empty"])
+@pytest.mark.parametrize(
+    "content", [torch.ones(2), [1, 2], {"weights": 1}, {}], ids=["tensor", "list", "dict", "empty"]
+)
 def test_torch_file_with_something_else_in_it(tmp_path: Path, how: str, content: Any) -> None:
     path = tmp_path / "other.ckpt"
     torch.save(content, path)
@@ -352,7 +361,7 @@ def test_failure_leaves_the_module_usable(tmp_path: Path, good_file: Path) -> No
     assert make_trainer(tmp_path).predict(model, batches(2)) == [1, 2]
 
 
-# ---------------------------------------------------------------------------------------- files that would run code
+# ----------------------------------------------------------------------------- files that would run code
 
 
 def spring(path: str) -> None:
@@ -384,12 +393,16 @@ class HiddenTrap(Trap):
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("part", ["state_dict", "hyper_parameters", "callbacks", "anything", "optimizer_states"])
+@pytest.mark.parametrize(
+    "part", ["state_dict", "hyper_parameters", "callbacks", "anything", "optimizer_states"]
+)
 def test_loading_runs_no_code_of_the_file(tmp_path: Path, how: str, part: str) -> None:
     trap, path = tmp_path / "sprung", tmp_path / "trap.ckpt"
     content = saved(fit(tmp_path, Small()), tmp_path)[1]
     torch.save(content | {part: {"x": Trap(trap)}}, path)
-    if part == "hyper_parameters" or how == "load_from_checkpoint":  # a part that nobody reads may stay as it is
+    if (
+        part == "hyper_parameters" or how == "load_from_checkpoint"
+    ):  # a part that nobody reads may stay as it is
         with suppress(CheckpointError):
             take_up(path, tmp_path, how)
     else:

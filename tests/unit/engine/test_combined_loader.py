@@ -121,7 +121,9 @@ def test_cycling_begins_a_loader_again_and_not_a_copy_of_it() -> None:
 
 
 def test_cycling_an_empty_loader_gives_none() -> None:
-    assert list(CombinedLoader([LONG, Given([])], "max_size_cycle")) == [([n, None], n - 1, 0) for n in (1, 2, 3)]
+    assert list(CombinedLoader([LONG, Given([])], "max_size_cycle")) == [
+        ([n, None], n - 1, 0) for n in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("mode", ["min_size", "max_size", "max_size_cycle", "sequential"])
@@ -152,7 +154,7 @@ def test_unknown_mode(mode: str, fix: str) -> None:
         CombinedLoader([], mode)
 
 
-# ------------------------------------------------------------------------------------------------------ in a run
+# ---------------------------------------------------------------------------------------------- in a run
 
 
 class Keeps(TrainsOnly):
@@ -179,7 +181,10 @@ def plain(batch: Any) -> Any:
 
 
 def fit(root: Path, train: Any, val: Any = None, **options: Any) -> tuple[pl.Trainer, Keeps]:
-    module, trainer = Keeps(), make_trainer(root, **({"limit_val_batches": 0} if val is None else {}), **options)
+    module, trainer = (
+        Keeps(),
+        make_trainer(root, **({"limit_val_batches": 0} if val is None else {}), **options),
+    )
     trainer.fit(module, train, val)
     return trainer, module
 
@@ -193,7 +198,9 @@ def short() -> Any:
 
 
 @pytest.mark.parametrize("kind", ["list", "dict"])
-def test_a_collection_to_train_on_runs_to_the_longest_and_cycles_the_others(tmp_path: Path, kind: str) -> None:
+def test_a_collection_to_train_on_runs_to_the_longest_and_cycles_the_others(
+    tmp_path: Path, kind: str
+) -> None:
     loaders = [long(), short()] if kind == "list" else {"a": long(), "b": short()}
     trainer, module = fit(tmp_path, loaders)
     pairs = [[1, 10], [2, 11], [3, 10]]
@@ -241,7 +248,9 @@ def test_means_weigh_by_the_first_tensor_of_a_combined_batch(tmp_path: Path) -> 
 @pytest.mark.parametrize("mode", ["list", "sequential"])
 def test_validation_takes_loaders_one_after_the_other(tmp_path: Path, mode: str) -> None:
     loaders = [long(), short()]
-    _, module = fit(tmp_path, batches(1), loaders if mode == "list" else CombinedLoader(loaders, "sequential"))
+    _, module = fit(
+        tmp_path, batches(1), loaders if mode == "list" else CombinedLoader(loaders, "sequential")
+    )
     assert module.validated == [(1, 0, 0), (2, 1, 0), (3, 2, 0), (10, 0, 1), (11, 1, 1)]
 
 

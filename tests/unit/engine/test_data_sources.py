@@ -15,6 +15,8 @@ from fulmen.errors import ConfigError, UsageError
 
 from .small import Given, Small, TrainsOnly, batches, make_trainer
 
+NOTHING: Any = torch.zeros(0)
+
 
 class Notes(Small):
     """Notes the numbers that it sees, by kind."""
@@ -131,8 +133,9 @@ def test_datamodule_in_the_place_of_the_loaders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["train_dataloaders", "val_dataloaders"])
 def test_a_loader_and_a_datamodule(tmp_path: Path, argument: str) -> None:
+    trainer: Any = make_trainer(tmp_path)
     with pytest.raises(UsageError, match="datamodule"):
-        make_trainer(tmp_path).fit(Notes(), datamodule=Data(), **{argument: batches(1)})
+        trainer.fit(Notes(), datamodule=Data(), **{argument: batches(1)})
 
 
 @pytest.mark.parametrize("method", ["validate", "test", "predict"])
@@ -205,7 +208,7 @@ def test_loader_that_is_none(tmp_path: Path, wrong: Any) -> None:
         make_trainer(tmp_path).fit(TrainsOnly(), wrong)
 
 
-@pytest.mark.parametrize("loader", [Given([]), DataLoader([], batch_size=1)], ids=["iterable", "DataLoader"])
+@pytest.mark.parametrize("loader", [Given([]), DataLoader(NOTHING)], ids=["iterable", "DataLoader"])
 def test_empty_train_loader(tmp_path: Path, loader: Any) -> None:
     with pytest.raises(ConfigError, match="train loader is empty"):
         make_trainer(tmp_path).fit(TrainsOnly(), loader)

@@ -97,7 +97,7 @@ def test_loader_without_length(tmp_path: Path, kind: str, limit: float, count: i
 
 @pytest.mark.parametrize("limit", [2, 3, 10, 1.0])
 def test_last_batch_of_a_loader_without_length_is_known(tmp_path: Path, limit: float) -> None:
-    """The epoch ends as any other: the scheduler steps, and validation runs, also where the limit is not reached."""
+    """The epoch ends as any other, and validation runs, also where the limit is not reached."""
     last, validated = [], []
 
     class Watches(Counts):
@@ -146,7 +146,12 @@ def test_each_of_several_loaders_is_limited(tmp_path: Path, kind: str) -> None:
 
 def test_numbers_of_batches_are_known(tmp_path: Path) -> None:
     trainer = fit(
-        tmp_path, Counts(), train=5, val=[batches(4), batches(10)], limit_val_batches=0.5, num_sanity_val_steps=3
+        tmp_path,
+        Counts(),
+        train=5,
+        val=[batches(4), batches(10)],
+        limit_val_batches=0.5,
+        num_sanity_val_steps=3,
     )
     assert trainer.num_training_batches == 5
     assert trainer.num_val_batches == [2, 5]
@@ -178,10 +183,17 @@ def test_sanity_check_is_limited_as_validation_is(tmp_path: Path) -> None:
 
 def test_sanity_check_draws_no_random_numbers_from_training(tmp_path: Path) -> None:
     """The order of a shuffled train loader does not depend on it."""
+
     def order(steps: int) -> list[float]:
         torch.manual_seed(3)
         module = Counts()
-        fit(tmp_path, module, train=batches(20, shuffle=True), val=batches(4, shuffle=True), num_sanity_val_steps=steps)
+        fit(
+            tmp_path,
+            module,
+            train=batches(20, shuffle=True),
+            val=batches(4, shuffle=True),
+            num_sanity_val_steps=steps,
+        )
         return module.seen["train"]
 
     assert order(0) == order(2)
@@ -189,7 +201,7 @@ def test_sanity_check_draws_no_random_numbers_from_training(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("overfit", "count"), [(1, 1), (3, 3), (0.5, 5), (20, 10)])
 def test_overfit_batches(tmp_path: Path, overfit: float, count: int) -> None:
-    """The same first batches in every epoch, though the loader shuffles; validation has as many of its own."""
+    """The same first batches in every epoch, though the loader shuffles; validation has as many."""
     module = Counts()
     trainer = make_trainer(tmp_path, overfit_batches=overfit, max_epochs=2)
     trainer.fit(module, batches(10, shuffle=True), batches(10, first=101))
@@ -219,7 +231,10 @@ def test_overfit_batches_keep_a_sampler_of_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fast", "count"), [(True, 1), (1, 1), (3, 3)])
 def test_fast_dev_run(tmp_path: Path, fast: int | bool, count: int) -> None:
     """So many batches of everything, once, and nothing is written."""
-    trainer, module = make_trainer(tmp_path, fast_dev_run=fast, max_epochs=5, num_sanity_val_steps=2), Counts()
+    trainer, module = (
+        make_trainer(tmp_path, fast_dev_run=fast, max_epochs=5, num_sanity_val_steps=2),
+        Counts(),
+    )
     trainer.fit(module, batches(10), batches(10))
     trainer.test(module, batches(10), verbose=False)
     trainer.predict(module, batches(10))

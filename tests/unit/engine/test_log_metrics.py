@@ -12,7 +12,11 @@ import torchmetrics
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
-    BinaryAccuracy, BinaryConfusionMatrix, BinaryF1Score, BinaryPrecision, BinaryRecall,
+    BinaryAccuracy,
+    BinaryConfusionMatrix,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
 )  # fmt: skip
 
 from fulmen.errors import UsageError
@@ -95,7 +99,8 @@ def binary_data() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     sizes = (7, 5, 9)
     return [
-        (torch.rand(size, generator=generator), torch.randint(0, 2, (size,), generator=generator)) for size in sizes
+        (torch.rand(size, generator=generator), torch.randint(0, 2, (size,), generator=generator))
+        for size in sizes
     ]
 
 
@@ -139,7 +144,7 @@ def reference(data: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
 @pytest.mark.parametrize("groups", [True, False])
 @pytest.mark.parametrize("way", ["log_dict", "entries"])
 def test_collection(tmp_path: Path, groups: bool, way: str) -> None:
-    """As a whole, or each of its metrics by itself; with metrics that share their state, and with none that do."""
+    """As a whole, or each of its metrics by itself; with metrics that share their state, and without."""
 
     def log(module: Any) -> None:
         if way == "log_dict":
@@ -208,7 +213,7 @@ def test_metric_object_logged_when_the_epoch_ends(tmp_path: Path) -> None:
 
 
 def test_metric_in_a_callback_like_attribute(tmp_path: Path) -> None:
-    """A metric that is no submodule, so that nothing moves or saves it, is computed and reset all the same."""
+    """A metric that is no submodule, so that nobody moves or saves it, is computed and reset all the same."""
     hidden = [MeanMetric()]
 
     class Hides(Small):
@@ -222,7 +227,11 @@ def test_metric_in_a_callback_like_attribute(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["log", "log_dict"])
 def test_metric_that_computes_more_than_one_number(tmp_path: Path, way: str) -> None:
-    metric = MetricCollection({"matrix": BinaryConfusionMatrix()}) if way == "log_dict" else BinaryConfusionMatrix()
+    metric = (
+        MetricCollection({"matrix": BinaryConfusionMatrix()})
+        if way == "log_dict"
+        else BinaryConfusionMatrix()
+    )
 
     def log(module: Any) -> None:
         module.log_dict(module.metrics) if way == "log_dict" else module.log("matrix", module.metrics)

@@ -21,7 +21,7 @@ def log_all_ways(self: Small, prefix: str, value: float) -> None:
 
 
 class Logs(Small):
-    """Logs a value per step, per epoch, and both ways, in training (t...), validation (v...) and test (x...)."""
+    """Logs a value per step, per epoch, and both ways: in training (t), validation (v) and test (x)."""
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         log_all_ways(self, "t", 4.0 * self.current_epoch + batch_idx + 1)
@@ -75,7 +75,7 @@ def test_means_are_there_when_the_validation_epoch_ends(tmp_path: Path, hook: st
 
 
 def test_all_tables_when_validation_is_over(tmp_path: Path) -> None:
-    """`logged_metrics` never has the plain name of what is logged both ways; the bar has what asked for it."""
+    """`logged_metrics` never has the plain name of what is logged both ways."""
     ((_, logged, bar),) = tables_in(tmp_path, "on_validation_end")
     assert logged == {"ts": 2, "tb_step": 2, "vs": 20, "vb_step": 20, "ve": 15, "vb_epoch": 15}
     assert bar == {"tb_step": 2, "ve": 15, "vb_step": 20, "vb_epoch": 15}
@@ -90,23 +90,39 @@ def test_all_tables_when_the_training_epoch_ends(tmp_path: Path) -> None:
 def test_tables_after_fit(tmp_path: Path) -> None:
     trainer = fit(tmp_path, Logs(), val=2)
     assert numbers(trainer.callback_metrics) == {
-        **{"ts": 2, "te": 1.5, "tb": 1.5, "tb_step": 2, "tb_epoch": 1.5},
-        **{"ve": 15, "vb": 15, "vb_epoch": 15},
+        "ts": 2,
+        "te": 1.5,
+        "tb": 1.5,
+        "tb_step": 2,
+        "tb_epoch": 1.5,
+        "ve": 15,
+        "vb": 15,
+        "vb_epoch": 15,
     }
     assert numbers(trainer.logged_metrics) == {
-        **{"ts": 2, "te": 1.5, "tb_step": 2, "tb_epoch": 1.5},
-        **{"vs": 20, "ve": 15, "vb_step": 20, "vb_epoch": 15},
+        "ts": 2,
+        "te": 1.5,
+        "tb_step": 2,
+        "tb_epoch": 1.5,
+        "vs": 20,
+        "ve": 15,
+        "vb_step": 20,
+        "vb_epoch": 15,
     }
     assert numbers(trainer.progress_bar_metrics) == {
-        **{"te": 1.5, "tb_step": 2, "tb_epoch": 1.5},
-        **{"ve": 15, "vb_step": 20, "vb_epoch": 15},
+        "te": 1.5,
+        "tb_step": 2,
+        "tb_epoch": 1.5,
+        "ve": 15,
+        "vb_step": 20,
+        "vb_epoch": 15,
     }
     assert all(isinstance(value, Tensor) for value in trainer.callback_metrics.values())
     assert all(isinstance(value, Tensor) for value in trainer.logged_metrics.values())
 
 
 def test_last_step_before_the_end_is_flushed_to_readers(tmp_path: Path) -> None:
-    """Two steps and a flush every 50: the bar shows the last step nevertheless; loggers have no row for it."""
+    """Two steps and a flush every 50: the bar shows the last step nevertheless."""
     trainer = fit(tmp_path, Logs(), log_every_n_steps=50)
     assert numbers(trainer.callback_metrics)["ts"] == 2
     assert numbers(trainer.progress_bar_metrics)["tb_step"] == 2
@@ -158,7 +174,9 @@ def test_value_logged_at_the_end_of_an_epoch_is_seen_next(tmp_path: Path) -> Non
 
 def test_value_logged_when_validation_ends_is_seen_at_its_very_end(tmp_path: Path) -> None:
     seen = []
-    looking = callback(on_validation_end=lambda self, trainer, module: seen.append(dict(trainer.callback_metrics)))
+    looking = callback(
+        on_validation_end=lambda self, trainer, module: seen.append(dict(trainer.callback_metrics))
+    )
     module = small(on_validation_epoch_end=lambda self: self.log("late", 1.0))
     fit(tmp_path, module, val=1, callbacks=[looking])
     assert seen == [{"late": 1.0}]
@@ -171,8 +189,12 @@ def test_each_of_several_loaders_has_its_names(tmp_path: Path) -> None:
     trainer.validate(module, [batches(1), batches(2)], verbose=False)
     first, second = "/dataloader_idx_0", "/dataloader_idx_1"
     assert numbers(trainer.callback_metrics) == {
-        **{f"ve{first}": 10, f"vb{first}": 10, f"vb_epoch{first}": 10},
-        **{f"ve{second}": 115, f"vb{second}": 115, f"vb_epoch{second}": 115},
+        f"ve{first}": 10,
+        f"vb{first}": 10,
+        f"vb_epoch{first}": 10,
+        f"ve{second}": 115,
+        f"vb{second}": 115,
+        f"vb_epoch{second}": 115,
     }
     assert set(trainer.logged_metrics) == {
         f"{name}{suffix}" for name in ("vs", "ve", "vb_step", "vb_epoch") for suffix in (first, second)
@@ -253,8 +275,12 @@ def test_log_dict_logs_each_entry(tmp_path: Path) -> None:
 
     trainer = fit(tmp_path, small(training_step=training_step))
     assert numbers(trainer.callback_metrics) == {
-        **{"a": 1.5, "a_step": 2.0, "a_epoch": 1.5},
-        **{"b": 2.0, "b_step": 2.0, "b_epoch": 2.0},
+        "a": 1.5,
+        "a_step": 2.0,
+        "a_epoch": 1.5,
+        "b": 2.0,
+        "b_step": 2.0,
+        "b_epoch": 2.0,
     }
     assert set(trainer.progress_bar_metrics) == {"a_step", "a_epoch", "b_step", "b_epoch"}
 
@@ -277,7 +303,9 @@ def test_a_value_not_logged_in_an_epoch_keeps_what_it_was(tmp_path: Path) -> Non
 
 
 def test_log_in_a_callback_through_the_module(tmp_path: Path) -> None:
-    logging = callback(on_train_batch_end=lambda self, trainer, module, *args: module.log("c", 1.0, prog_bar=True))
+    logging = callback(
+        on_train_batch_end=lambda self, trainer, module, *args: module.log("c", 1.0, prog_bar=True)
+    )
     trainer = fit(tmp_path, Small(), callbacks=[logging])
     assert numbers(trainer.callback_metrics) == numbers(trainer.progress_bar_metrics) == {"c": 1.0}
 

@@ -156,7 +156,13 @@ def test_steps_of_several_evaluation_loaders_count_by_themselves(tmp_path: Path)
     (of_first_epoch, _) = [row for row in found if f"ve{first}" in row[1]]
     assert of_first_epoch == (
         1,
-        {**{f"ve{first}": 10, f"vb_epoch{first}": 10}, **{f"ve{second}": 115, f"vb_epoch{second}": 115}, "epoch": 0},
+        {
+            f"ve{first}": 10,
+            f"vb_epoch{first}": 10,
+            f"ve{second}": 115,
+            f"vb_epoch{second}": 115,
+            "epoch": 0,
+        },
     )
 
 
@@ -187,7 +193,9 @@ def test_one_row_for_all_that_a_batch_logs(tmp_path: Path) -> None:
         on_before_optimizer_step=lambda self, *args: self.log("before", 3.0),
         on_train_batch_end=lambda self, *args: self.log("end", 4.0),
     )
-    by_callback = callback(on_train_batch_end=lambda self, trainer, module, *args: module.log("callback", 5.0))
+    by_callback = callback(
+        on_train_batch_end=lambda self, trainer, module, *args: module.log("callback", 5.0)
+    )
     logger = Rows()
     fit(tmp_path, module, train=1, logger=logger, callbacks=[by_callback])
     assert logger.rows == [(2, {"start": 1, "x": 2.5, "before": 3, "end": 4, "callback": 5, "epoch": 0})]
@@ -307,7 +315,9 @@ class DataWithHyperparameters(pl.LightningDataModule):
         return batches()
 
 
-def logged_hparams(root: Path, of_module: dict[str, Any], of_data: dict[str, Any], **options: Any) -> list[Any]:
+def logged_hparams(
+    root: Path, of_module: dict[str, Any], of_data: dict[str, Any], **options: Any
+) -> list[Any]:
     logger, module = Rows(), Small()
     module.save_hyperparameters(of_module)
     trainer = make_trainer(root, logger=logger, limit_val_batches=0, **options)

@@ -1,4 +1,4 @@
-"""What becomes of the values: their types, their reduction over an epoch, and the moment at which they are read."""
+"""What becomes of logged values: their types, their reduction, and the moment at which they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ REFERENCES = {
 EXACT = torch.float64
 
 
-def validated(root: Path, values: Sequence[Any], sizes: Sequence[int] | None = None, **arguments: Any) -> Tensor:
+def validated(
+    root: Path, values: Sequence[Any], sizes: Sequence[int] | None = None, **arguments: Any
+) -> Tensor:
     """What readers see after a validation in which these values were logged, one per batch."""
     sizes = sizes or [1] * len(values)
 
@@ -65,7 +67,9 @@ KINDS: dict[str, Callable[[float, int], Any]] = {
     "tensors": lambda value, index: torch.tensor(value),
     "doubles": lambda value, index: torch.tensor(value, dtype=EXACT),
     "one-element": lambda value, index: torch.tensor([value]),
-    "alternating": lambda value, index: (torch.tensor(value), value, torch.tensor(value, dtype=EXACT))[index % 3],
+    "alternating": lambda value, index: (torch.tensor(value), value, torch.tensor(value, dtype=EXACT))[
+        index % 3
+    ],
 }
 LENGTHS = (1, 2, 63, 64, 65, 130)  # values are folded now and then, on the way
 
@@ -73,7 +77,9 @@ LENGTHS = (1, 2, 63, 64, 65, 130)  # values are folded now and then, on the way
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reduction", REFERENCES)
 @pytest.mark.parametrize("count", LENGTHS)
-def test_reduction_over_batches_of_unequal_size(tmp_path: Path, kind: str, reduction: str, count: int) -> None:
+def test_reduction_over_batches_of_unequal_size(
+    tmp_path: Path, kind: str, reduction: str, count: int
+) -> None:
     values, sizes = random_numbers(count), random_sizes(count)
     logged = [KINDS[kind](value, index) for index, value in enumerate(values)]
     found = validated(tmp_path, logged, sizes, reduce_fx=reduction)
@@ -107,7 +113,15 @@ def test_callable_sees_all_values_of_the_epoch(tmp_path: Path, count: int) -> No
 
 @pytest.mark.parametrize(
     ("reduce_fx", "reduced"),
-    [(torch.mean, 2.0), (torch.sum, 6.0), (torch.min, 1.0), (torch.max, 3.0), (sum, 6.0), (min, 1.0), (max, 3.0)],
+    [
+        (torch.mean, 2.0),
+        (torch.sum, 6.0),
+        (torch.min, 1.0),
+        (torch.max, 3.0),
+        (sum, 6.0),
+        (min, 1.0),
+        (max, 3.0),
+    ],
 )
 def test_functions_that_have_a_name(tmp_path: Path, reduce_fx: Any, reduced: float) -> None:
     assert validated(tmp_path, [1.0, 2.0, 3.0], reduce_fx=reduce_fx).item() == reduced
@@ -170,7 +184,9 @@ def test_kinds_of_values(tmp_path: Path, value: Any, shown: float) -> None:
     trainer = fit(tmp_path, small(training_step=training_step), logger=logger)
     assert [row["x_step"] for _, row in logger.rows if "x_step" in row] == [shown] * 2
     assert [row["x_epoch"] for _, row in logger.rows if "x_epoch" in row] == [shown]
-    assert {type(number) for _, row in logger.rows for name, number in row.items() if name != "epoch"} == {float}
+    assert {type(number) for _, row in logger.rows for name, number in row.items() if name != "epoch"} == {
+        float
+    }
     assert trainer.callback_metrics["x"].shape == ()
     assert trainer.callback_metrics["x"].item() == pytest.approx(shown)
     assert trainer.progress_bar_metrics["x_epoch"] == pytest.approx(shown)

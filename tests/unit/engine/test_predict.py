@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
+
+import fulmen as pl
 
 from .small import Given, TrainsOnly, batches, callback, make_trainer, stream
 
@@ -24,7 +27,9 @@ def predicted(root: Path, loader: Any, **arguments: Any) -> tuple[Any, list[Any]
     """Predictions, the indices of each batch as a callback saw them, and all of them afterwards."""
     seen: list[Any] = []
     look = callback(
-        on_predict_batch_end=lambda self, trainer, *args: seen.append(trainer.predict_loop.current_batch_indices)
+        on_predict_batch_end=lambda self, trainer, *args: seen.append(
+            trainer.predict_loop.current_batch_indices
+        )
     )
     trainer = make_trainer(root, callbacks=[look])
     predictions = trainer.predict(Predicts(), loader, **arguments)
@@ -46,7 +51,7 @@ def test_indices_of_shuffled_samples(tmp_path: Path, workers: int) -> None:
     loader = DataLoader(DATA, batch_size=2, shuffle=True, generator=generator, num_workers=workers)
     predictions, seen, _ = predicted(tmp_path, loader)
     assert seen == predictions
-    assert sorted(sum(seen, [])) == [0, 1, 2, 3, 4]
+    assert sorted(itertools.chain(*seen)) == [0, 1, 2, 3, 4]
     assert seen != [[0, 1], [2, 3], [4]]
 
 
@@ -98,7 +103,9 @@ def test_predictions_that_nobody_wants(tmp_path: Path, loader: Any) -> None:
 
 def test_indices_are_told_though_nobody_wants_the_predictions(tmp_path: Path) -> None:
     """A callback that writes them needs both."""
-    predictions, seen, of_epoch = predicted(tmp_path, DataLoader(DATA, batch_size=3), return_predictions=False)
+    predictions, seen, of_epoch = predicted(
+        tmp_path, DataLoader(DATA, batch_size=3), return_predictions=False
+    )
     assert predictions is None
     assert seen == [[0, 1, 2], [3, 4]]
     assert of_epoch == [seen]
@@ -106,7 +113,9 @@ def test_indices_are_told_though_nobody_wants_the_predictions(tmp_path: Path) ->
 
 def test_predictions_are_there_for_callbacks(tmp_path: Path) -> None:
     seen: list[Any] = []
-    look = callback(on_predict_end=lambda self, trainer, module: seen.append(trainer.predict_loop.predictions))
+    look = callback(
+        on_predict_end=lambda self, trainer, module: seen.append(trainer.predict_loop.predictions)
+    )
     trainer = make_trainer(tmp_path, callbacks=[look])
     trainer.predict(Predicts(), batches(2))
     assert seen == [[[[1], [2]]]]
@@ -120,7 +129,7 @@ def test_predictions_of_one_run_do_not_enter_the_next(tmp_path: Path) -> None:
 
 def test_default_is_what_forward_gives(tmp_path: Path) -> None:
     class Forwards(TrainsOnly):
-        predict_step = TrainsOnly.__mro__[1].predict_step  # pyright: ignore  # as in LightningModule
+        predict_step = pl.LightningModule.predict_step
 
         def forward(self, batch: Tensor) -> Any:
             return (2 * batch).tolist()
@@ -134,6 +143,8 @@ def test_gradients_are_off(tmp_path: Path, inference_mode: bool) -> None:
         def predict_step(self, batch: Tensor, batch_idx: int) -> Any:
             return self(batch)
 
-    (prediction, *_) = make_trainer(tmp_path, inference_mode=inference_mode).predict(Looks(), batches(1)) or []
+    trainer = make_trainer(tmp_path, inference_mode=inference_mode)
+    predictions: Any = trainer.predict(Looks(), batches(1))
+    (prediction,) = predictions
     assert prediction.requires_grad is False
     assert prediction.is_inference() is inference_mode

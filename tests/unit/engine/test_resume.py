@@ -48,12 +48,16 @@ class Everything(TrainsOnly):
         ]
 
 
+def weight(trainer: pl.Trainer) -> float:
+    return trainer.lightning_module.state_dict()["w"].item()
+
+
 def state(trainer: pl.Trainer) -> dict[str, Any]:
     """All that training depends on, after it."""
     (optimizer,) = trainer.optimizers
     buffers = [value.get("momentum_buffer") for value in optimizer.state.values()]
     return {
-        "weight": trainer.lightning_module.w.item(),
+        "weight": weight(trainer),
         "momentum": [None if buffer is None else buffer.item() for buffer in buffers],
         "rate": optimizer.param_groups[0]["lr"],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
@@ -68,10 +72,7 @@ class SavesAt(pl.Callback):
 
     def __init__(self, path: Path, hook: str, epoch: int, batch: int | None = None) -> None:
         self.path, self.at = path, (epoch, batch)
-        if hook == "on_train_batch_end":
-            self.on_train_batch_end = self.at_batch
-        else:
-            setattr(self, hook, self.at_epoch)
+        setattr(self, hook, self.at_batch if hook == "on_train_batch_end" else self.at_epoch)
 
     def at_batch(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (trainer.current_epoch, batch_idx) == self.at:
@@ -112,7 +113,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(root: Path, kind: str, ckpt_path: Path | None = None, **options: Any) -> tuple[pl.Trainer, Everything]:
+def run(
+    root: Path, kind: str, ckpt_path: Path | None = None, **options: Any
+) -> tuple[pl.Trainer, Everything]:
     model = Everything()
     trainer = make_trainer(root, **{"max_epochs": EPOCHS, **options})
     trainer.fit(model, loader(kind), batches(2), ckpt_path=ckpt_path)
@@ -147,7 +150,7 @@ def test_the_samples_that_were_left(tmp_path: Path, kind: str, batch: int) -> No
 def test_a_checkpoint_of_the_middle_of_a_window_begins_the_window_again(tmp_path: Path) -> None:
     """Its gradients are in no file, and its batches are not lost."""
     path = tmp_path / "saved.ckpt"
-    options = {"accumulate_grad_batches": 3}
+    options: dict[str, Any] = {"accumulate_grad_batches": 3}
     torch.manual_seed(7)
     whole, model = run(tmp_path, "in order", callbacks=[SavesAt(path, "on_train_batch_end", 1, 1)], **options)
     _, again = run(tmp_path, "in order", path, **options)
@@ -217,7 +220,7 @@ def test_nothing_left(tmp_path: Path, most: dict[str, int]) -> None:
     again = make_trainer(tmp_path, **most)
     again.fit(model, batches(5), ckpt_path=path)
     assert (again.current_epoch, again.global_step) == (2, 10)
-    assert model.w.item() == trainer.lightning_module.w.item()
+    assert model.w.item() == weight(trainer)
 
 
 def test_data_that_became_shorter(tmp_path: Path) -> None:
@@ -294,7 +297,7 @@ def test_evaluation_takes_up_weights_and_callbacks_only(tmp_path: Path, method: 
     model, grows = Evaluates(), Grows()
     trainer = make_trainer(tmp_path, callbacks=[grows])
     getattr(trainer, method)(model, batches(1), ckpt_path=path)
-    assert model.w.item() == trained.lightning_module.w.item()
+    assert model.w.item() == weight(trained)
     assert grows.count == 4
     assert (trainer.current_epoch, trainer.global_step) == (0, 0)
     assert trainer.ckpt_path == str(path)

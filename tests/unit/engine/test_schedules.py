@@ -20,7 +20,9 @@ Times = list[tuple[int, int]]
 class Scheduled(Small):
     """Notes (epoch, batch) of each step of its scheduler, and what the scheduler was given."""
 
-    def __init__(self, make: Any = lambda o: StepLR(o, 1), monitor: str | None = None, **entries: Any) -> None:
+    def __init__(
+        self, make: Any = lambda o: StepLR(o, 1), monitor: str | None = None, **entries: Any
+    ) -> None:
         super().__init__()
         self.make, self.entries = make, entries
         if monitor is not None:
@@ -283,7 +285,7 @@ def test_schedulers_of_the_module(tmp_path: Path, count: int, found: str) -> Non
     assert seen == [found]
 
 
-# --------------------------------------------------------------------------------------- how many steps there will be
+# -------------------------------------------------------------------------- how many steps there will be
 
 
 def estimated(root: Path, loader: Any = None, **options: Any) -> float:

@@ -1,4 +1,4 @@
-"""How batches become updates, to the number: accumulation, clipping, closures, skipped batches, manual optimization."""
+"""How batches become updates, to the number: accumulation, clipping, closures, manual optimization."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_update_for_each_batch(tmp_path: Path) -> None:
     [(1, [1, 2, 3, 4, 5]), (2, [1.5, 3.5, 5]), (3, [2, 4.5]), (5, [3]), (100, [3])],
 )
 def test_accumulated_gradients_are_means(tmp_path: Path, window: int, gradients: list[float]) -> None:
-    """Also over the batches that there are in a last, shorter window; a window does not reach into the next epoch."""
+    """Also over the batches of a last, shorter window; a window does not reach into the next epoch."""
     module = Watches()
     trainer = fit(tmp_path, module, train=5, max_epochs=2, accumulate_grad_batches=window)
     assert module.gradients == gradients * 2
@@ -96,14 +96,28 @@ def test_loss_of_the_outputs_is_not_divided(tmp_path: Path) -> None:
     bare, with_extra, skipped = outputs
     assert bare == {"loss": 1.0}
     assert bare["loss"].requires_grad is False
-    assert (set(with_extra), with_extra["loss"].item(), with_extra["extra"].item()) == ({"loss", "extra"}, 1, 2)
+    assert (set(with_extra), with_extra["loss"].item(), with_extra["extra"].item()) == (
+        {"loss", "extra"},
+        1,
+        2,
+    )
     assert (with_extra["loss"].requires_grad, with_extra["extra"].requires_grad) == (False, True)
     assert skipped == {}
 
 
 @pytest.mark.parametrize(
     "returned",
-    ["loss", 1.0, [1.0], {}, {"los": torch.ones(())}, {"loss": None}, {"loss": 1.0}, (torch.ones(()),), object()],
+    [
+        "loss",
+        1.0,
+        [1.0],
+        {},
+        {"los": torch.ones(())},
+        {"loss": None},
+        {"loss": 1.0},
+        (torch.ones(()),),
+        object(),
+    ],
     ids=repr,
 )
 def test_what_is_no_loss(tmp_path: Path, returned: Any) -> None:
@@ -153,7 +167,7 @@ def test_skipped_batch_in_a_window(tmp_path: Path, skipped: int, gradients: list
     assert trainer.global_step == 2
 
 
-# ------------------------------------------------------------------------------------------------------- clipping
+# ---------------------------------------------------------------------------------------------- clipping
 
 
 class TwoWeights(pl.LightningModule):
@@ -215,7 +229,7 @@ def test_unknown_clipping(tmp_path: Path) -> None:
         fit(tmp_path, Clips())
 
 
-# ---------------------------------------------------------------------------------------------- closures and hooks
+# ------------------------------------------------------------------------------------ closures and hooks
 
 
 def test_lbfgs_finds_the_minimum(tmp_path: Path) -> None:
@@ -243,7 +257,7 @@ class OwnStep(Watches):
 
 
 def test_optimizer_step_of_ones_own(tmp_path: Path) -> None:
-    """It gets the epoch, the batch's index, the optimizer as user code sees it, and the closure: all by position."""
+    """The epoch, the batch's index, the optimizer as user code sees it, the closure: by position."""
     calls: list[Any] = []
 
     class Steps(OwnStep):
@@ -265,7 +279,9 @@ def test_closure_first_and_the_update_by_hand(tmp_path: Path) -> None:
     losses: list[float] = []
 
     class Steps(OwnStep):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        def optimizer_step(
+            self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+        ) -> None:
             loss = optimizer_closure()
             losses.append(loss.item())
             for group in optimizer.param_groups:
@@ -281,7 +297,9 @@ def test_closure_first_and_the_update_by_hand(tmp_path: Path) -> None:
 
 def test_update_every_second_time(tmp_path: Path) -> None:
     class Steps(OwnStep):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        def optimizer_step(
+            self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+        ) -> None:
             optimizer_closure()
             if batch_idx % 2:
                 optimizer.step()
@@ -294,7 +312,9 @@ def test_update_every_second_time(tmp_path: Path) -> None:
 
 def test_closure_that_nobody_executed(tmp_path: Path) -> None:
     class Forgets(OwnStep):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        def optimizer_step(
+            self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+        ) -> None:
             optimizer.step()
 
     with pytest.raises(UsageError, match=r"(?s)Forgets\.optimizer_step.*closure"):
@@ -357,7 +377,7 @@ def test_no_optimizer(tmp_path: Path) -> None:
     assert (module.w.item(), trainer.global_step) == (0, 2)
 
 
-# ----------------------------------------------------------------------------------------------------- manual
+# ------------------------------------------------------------------------------------------------ manual
 
 
 class Manual(TrainsOnly):
@@ -553,7 +573,7 @@ def test_outputs_of_manual_steps(tmp_path: Path) -> None:
     assert outputs[0]["loss"].requires_grad is False
 
 
-# ----------------------------------------------------------------------------------------------------- signatures
+# -------------------------------------------------------------------------------------------- signatures
 
 
 @pytest.mark.parametrize(
@@ -609,7 +629,9 @@ def test_several_loaders_are_told_apart(tmp_path: Path, method: str, signature: 
 @pytest.mark.parametrize("method", ["validate", "test", "predict"])
 def test_several_loaders_need_an_argument_to_be_told_apart(tmp_path: Path, method: str) -> None:
     step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
-    with pytest.raises(UsageError, match=rf"(?s){step}.*def {step}\(self, batch, batch_idx, dataloader_idx=0\)"):
+    with pytest.raises(
+        UsageError, match=rf"(?s){step}.*def {step}\(self, batch, batch_idx, dataloader_idx=0\)"
+    ):
         getattr(make_trainer(tmp_path), method)(
             small(**{step: lambda self, batch, batch_idx: None}), [batches(1), batches(1)]
         )
