@@ -3,7 +3,7 @@
 Two processes live side by side, one with fulmen and one with its peers, which have an environment of their
 own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what
 slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
-it is compared with, in the same process and the same round: the median of these differences, and their quartiles.
+it is compared with, in the same process and the same round: the median of these differences, and quartiles.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fulmen.base import environ, extras
+from fulmen.base.report import warn
 from fulmen.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, Timer
 from fulmen.callbacks.model_summary import SummaryCallback
 from fulmen.callbacks.progress import default_progress_bar
@@ -84,6 +85,8 @@ def make_strategy(
             )
         wanted.checkpoint_io = io or wanted.checkpoint_io
         return wanted
+    if type(num_nodes) is not int or num_nodes < 1:
+        raise ConfigError("`num_nodes` is not a whole number of at least 1.", received=repr(num_nodes))
     if len(devices) > 1 or num_nodes > 1:
         raise ConfigError(
             "This version trains in one process on one device.",
@@ -135,11 +138,14 @@ def make_callbacks(
 
     `checkpointing` is None where nobody wants the default one, but one that was given may stay.
     """
-    callbacks = [wanted] if isinstance(wanted, Callback) else list(wanted or [])
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, Callback)
+    callbacks: list[Any] = list(wanted) if several else [] if wanted is None else [wanted]
     for callback in callbacks:
         if not isinstance(callback, Callback):
             fix = f"{callback.__name__}()" if isinstance(callback, type) else None
             raise ConfigError("`callbacks` holds something else.", received=repr(callback), fix=fix)
+        if sum(callback is other for other in callbacks) > 1:
+            raise ConfigError("`callbacks` holds a callback twice.", received=repr(callback))
     for argument, switch, kind, default in (
         ("enable_progress_bar", progress_bar, ProgressBar, default_progress_bar),
         ("enable_model_summary", model_summary, SummaryCallback, default_model_summary),
@@ -180,9 +186,13 @@ def sort_plugins(plugins: Any) -> tuple[Precision | None, CheckpointIO | None]:
     return found.get(Precision), found.get(CheckpointIO)
 
 
-def arguments_from_environment(names: Iterable[str]) -> dict[str, Any]:
+def arguments_from_environment(names: list[str]) -> dict[str, Any]:
     """Arguments that `PL_TRAINER_<NAME>` variables set."""
     given = environ.read_prefixed("PL_TRAINER_")
+    for name in given.keys() - {name.upper() for name in names}:
+        near = did_you_mean(f"PL_TRAINER_{name}", [f"PL_TRAINER_{known.upper()}" for known in names])
+        hint = f"; {near}" if near else "."
+        warn(f"PL_TRAINER_{name} in the environment sets no argument of Trainer{hint}")
     return {name: _literal(given[name.upper()]) for name in names if name.upper() in given}
 
 

@@ -104,6 +104,22 @@ def test_what_is_under_way(tmp_path: Path) -> None:
     assert (trainer.state.status, trainer.state.fn, trainer.state.stage) == ("finished", "predict", "predict")
 
 
+@pytest.mark.parametrize(
+    "hook", ["setup", "on_fit_start", "on_train_start", "on_train_end", "on_fit_end", "teardown"]
+)
+@pytest.mark.parametrize("sanity_steps", [0, 1])
+def test_a_fit_is_training_but_for_its_sanity_check(tmp_path: Path, hook: str, sanity_steps: int) -> None:
+    """From the first hook on, and to the last one."""
+    seen: list[Any] = []
+
+    def look(self: Any, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        seen.append((str(trainer.state.stage), trainer.training, trainer.sanity_checking))
+
+    trainer = make_trainer(tmp_path, callbacks=[callback(**{hook: look})], num_sanity_val_steps=sanity_steps)
+    trainer.fit(Small(), batches(1), batches(1))
+    assert seen == [("train", True, False)]
+
+
 def test_validation_within_fit_and_by_itself(tmp_path: Path) -> None:
     seen: list[Any] = []
 

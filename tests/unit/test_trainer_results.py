@@ -84,6 +84,32 @@ def test_least_that_is_trained(tmp_path: Path, least: dict[str, int], steps: int
     assert (result.steps, result.stopped_because) == (steps, "asked")
 
 
+@pytest.mark.parametrize(
+    ("hook", "steps"),
+    [
+        ("on_fit_start", 0),
+        ("on_sanity_check_end", 0),
+        ("on_train_start", 0),
+        ("on_train_epoch_start", 0),
+        ("on_train_batch_start", 1),
+        ("on_before_optimizer_step", 1),
+        ("on_validation_start", 3),
+        ("on_validation_end", 3),
+        ("on_train_epoch_end", 3),
+    ],
+)
+def test_request_from_any_hook(tmp_path: Path, hook: str, steps: int) -> None:
+    """The step under way is finished, and no other one is begun."""
+
+    def stop(self: Any, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if not trainer.sanity_checking or hook == "on_sanity_check_end":
+            trainer.should_stop = True
+
+    options: dict[str, Any] = {"max_epochs": 3, "num_sanity_val_steps": 1}
+    trainer = make_trainer(tmp_path, callbacks=[callback(**{hook: stop})], **options)
+    assert trainer.fit(Small(), batches(3), batches(1)).steps == steps
+
+
 def test_it_is_said_that_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run(tmp_path, callbacks=[stopping_at(0, 2, "asked")], min_epochs=3)

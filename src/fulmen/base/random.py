@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -81,26 +81,28 @@ class SeedWorker:
 
 @dataclass(frozen=True)
 class RandomState:
-    """The state of every generator of this process; NumPy's is None where NumPy was never imported."""
+    """The state of the global generators, and of others; NumPy's is None where it was never imported."""
 
     python: tuple[Any, ...]
     numpy: tuple[Any, ...] | None
     torch: torch.Tensor
     cuda: list[torch.Tensor]
+    others: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
-    def capture(cls) -> RandomState:
-        """Read the state of every generator."""
+    def capture(cls, others: Iterable[torch.Generator] = ()) -> RandomState:
+        """Read the state of every global generator, and of `others`."""
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
             numpy=None if numpy is None else numpy.random.get_state(),
             torch=torch.get_rng_state(),
             cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            others=[generator.get_state() for generator in others],
         )
 
-    def restore(self) -> None:
-        """Put every generator back to this state."""
+    def restore(self, others: Iterable[torch.Generator] = ()) -> None:
+        """Put every generator back to this state; `others` are the counterparts of those captured."""
         random.setstate(self.python)
         if self.numpy is not None:
             numpy: Any = require("numpy", extra="numpy")
@@ -108,10 +110,12 @@ class RandomState:
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
+        for generator, state in zip(others, self.others, strict=False):  # there may be others than there were
+            generator.set_state(state)
 
     def state_dict(self) -> dict[str, Any]:
         """The same as plain data and tensors."""
-        state: dict[str, Any] = {"python": self.python, "numpy": None, "torch": self.torch, "cuda": self.cuda}
+        state: dict[str, Any] = asdict(self)
         if self.numpy is not None:
             name, keys, *rest = self.numpy
             state["numpy"] = [name, keys.tolist(), *rest]
@@ -127,14 +131,16 @@ class RandomState:
             name, numpy_keys, *rest = numpy_state
             numpy_state = (name, numpy.array(numpy_keys, dtype=numpy.uint32), *rest)
         devices = torch.cuda.device_count() if state["cuda"] else 0
-        return cls((version, tuple(keys), gauss), numpy_state, state["torch"], state["cuda"][:devices])
+        python = (version, tuple(keys), gauss)
+        return cls(python, numpy_state, state["torch"], state["cuda"][:devices], state["others"])
 
 
 @contextmanager
-def isolate_rng() -> Iterator[None]:
-    """Whatever is drawn inside leaves the generators outside as they were."""
-    state = RandomState.capture()
+def isolate_rng(others: Iterable[torch.Generator] = ()) -> Iterator[None]:
+    """Whatever is drawn inside leaves the global generators, and `others`, as they were."""
+    others = list(others)
+    state = RandomState.capture(others)
     try:
         yield
     finally:
-        state.restore()
+        state.restore(others)

@@ -61,8 +61,9 @@ _DAMAGE_BY_PICKLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError,
 
 def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
     names_code = isinstance(error, pickle.UnpicklingError)
+    perhaps = ", or names code that is not run" if names_code else ""
     return CheckpointError(
-        f"The file is not a checkpoint, or is damaged{', or names code that is not run' * names_code}: {path}",
+        f"The file is not a checkpoint, or is damaged{perhaps}: {path}",
         received=f"{type(error).__name__}: {_reason(str(error))}",
         expected="a file written by Trainer.save_checkpoint or torch.save",
         fix="if you trust it: torch.serialization.add_safe_globals([...]), or weights_only=False"

@@ -29,7 +29,7 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
-        self.trainer: Trainer | None = None
+        self.trainer: Trainer = None  # pyright: ignore[reportAttributeAccessIssue]  # until a run begins
 
     @classmethod
     def from_datasets(

@@ -14,6 +14,7 @@ from fulmen.base.report import warn
 from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
+from fulmen.engine.data import generators_of
 from fulmen.engine.dispatch import in_span
 from fulmen.engine.logbook_state import load_logbook_state, logbook_state
 from fulmen.engine.states import TrainerFn
@@ -68,7 +69,8 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
 def random_states(run: Run) -> dict[str, Any]:
     """The generators now, and when the epoch's loader started, which decided on the order of its samples."""
     epoch = run.epoch_random_state
-    return {"now": RandomState.capture().state_dict(), "epoch": None if epoch is None else epoch.state_dict()}
+    now = RandomState.capture(generators_of(run.loaders["train"].loaders if "train" in run.loaders else []))
+    return {"now": now.state_dict(), "epoch": None if epoch is None else epoch.state_dict()}
 
 
 def save(run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fulmen.base.overrides import is_overridden
 from fulmen.base.random import SeedWorker, workers_are_seeded
@@ -183,6 +184,40 @@ def _limited(limit: Limit, length: float, name: str) -> float:
     return count
 
 
+def generators_of(loaders: list[Any]) -> list[torch.Generator]:
+    """The generators that these loaders and their samplers draw from, but for torch's global one."""
+    found: dict[int, torch.Generator] = {}
+    for part in (part for loader in loaders for part in _parts(loader)):
+        if isinstance(part, DataLoader):
+            for owner in (part, *_samplers(part)):
+                for value in vars(owner).values():
+                    if isinstance(value, torch.Generator):
+                        found[id(value)] = value
+    return list(found.values())
+
+
+def _samplers(loader: DataLoader) -> list[Any]:
+    batch_sampler = loader.batch_sampler
+    inner = batch_sampler.sampler if isinstance(batch_sampler, BatchSampler) else None
+    samplers = {id(sampler): sampler for sampler in (loader.sampler, batch_sampler, inner)}
+    return [sampler for sampler in samplers.values() if sampler is not None]
+
+
+def shut_down_workers(loaders: list[Any]) -> None:
+    """End the worker processes that loaders keep for their next pass.
+
+    Left to the garbage collector they may be waited for in vain, long after the run.
+    """
+    for part in (part for loader in loaders for part in _parts(loader)):
+        if isinstance(part, DataLoader) and isinstance(part._iterator, _MultiProcessingDataLoaderIter):
+            part._iterator._shutdown_workers()
+            part._iterator = None
+
+
+def _parts(loader: Any) -> list[Any]:
+    return loader.flattened if isinstance(loader, CombinedLoader) else [loader]
+
+
 @runtime_checkable
 class _FollowsEpochs(Protocol):
     def set_epoch(self, epoch: int) -> None: ...
@@ -190,11 +225,9 @@ class _FollowsEpochs(Protocol):
 
 def set_epoch(loader: Any, epoch: int) -> None:
     """Tell the samplers of `loader`, and data sets that want to know, which epoch begins."""
-    for part in loader.flattened if isinstance(loader, CombinedLoader) else [loader]:
+    for part in _parts(loader):
         if isinstance(part, DataLoader):
-            batch_sampler = part.batch_sampler
-            inner = batch_sampler.sampler if isinstance(batch_sampler, BatchSampler) else None
-            for follower in {id(x): x for x in (part.sampler, batch_sampler, inner)}.values():
+            for follower in _samplers(part):
                 if isinstance(follower, _FollowsEpochs):
                     follower.set_epoch(epoch)
         elif isinstance(part, _FollowsEpochs):
@@ -226,7 +259,7 @@ class BatchStream:
         for _ in range(skip):
             next(batches, None)
         # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
-        self._batches = islice(batches, int(length) - skip) if length < natural_length else batches
+        self._batches = islice(batches, max(0, int(length) - skip)) if length < natural_length else batches
         self._length = length
         self._sized = natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None

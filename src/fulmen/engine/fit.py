@@ -9,12 +9,13 @@ a batch:    take it, on_train_batch_start, step, learning-rate schedulers, on_tr
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fulmen.base.random import RandomState, isolate_rng
 from fulmen.base.report import info
 from fulmen.engine.checkpoint import flush_step
-from fulmen.engine.data import END, BatchStream, prepare_train_loaders, set_epoch
+from fulmen.engine.data import END, BatchStream, generators_of, prepare_train_loaders, set_epoch
 from fulmen.engine.dispatch import in_span
 from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
 from fulmen.engine.logbook import OUTSIDE
@@ -123,10 +124,11 @@ def open_epoch(run: Run) -> BatchStream:
             call()
     loader, length = run.train_loaders.loaders[0], run.train_loaders.lengths[0]
     set_epoch(loader, progress.epoch)
+    generators = generators_of([loader])
     if resumes and run.epoch_random_state is not None:
-        run.epoch_random_state.restore()  # the samples come in the order that was drawn then
+        run.epoch_random_state.restore(generators)  # the samples come in the order that was drawn then
     else:
-        run.epoch_random_state = RandomState.capture()
+        run.epoch_random_state = RandomState.capture(generators)
     send_to = run.strategy.root_device if batch_transfer(run) is None else None
     stream = BatchStream(loader, length, skip=progress.batch, send_to=send_to)
     if resumes:
@@ -181,7 +183,7 @@ def finish_epoch(run: Run, *, complete: bool) -> None:
 def restore_random_state(run: Run) -> None:
     """Put the generators to where a checkpoint says they were, once."""
     if run.resumed_random_state is not None:
-        run.resumed_random_state.restore()
+        run.resumed_random_state.restore(generators_of(run.train_loaders.loaders))
         run.resumed_random_state = None
 
 
@@ -200,10 +202,11 @@ def sanity_check(run: Run) -> None:
     if not steps or not wants_validation(run):
         return
     run.stage = RunningStage.SANITY_CHECKING
-    with run.logbook.tables_kept(), isolate_rng():
+    with run.logbook.tables_kept(), ExitStack() as stack:
         for call in run.hooks.on_sanity_check_start:
             call()
-        load_evaluation_data(run, "val")
+        loaders = load_evaluation_data(run, "val").loaders
+        stack.enter_context(isolate_rng(generators_of(loaders)))
         evaluate(run, "validation", most_batches=float("inf") if steps == -1 else steps)
         for call in run.hooks.on_sanity_check_end:
             call()
@@ -261,8 +264,11 @@ def reason_to_stop(run: Run) -> str | None:
     if stop.requested:
         if may_stop(run):
             return stop.reason or "trainer.should_stop was set"
-        info(
-            f"Asked to stop ({stop.reason or 'trainer.should_stop'}), but min_epochs={options.min_epochs} or "
-            f"min_steps={options.min_steps} is not reached: training goes on."
-        )
+        if not stop.postponed:
+            stop.postponed = True
+            info(
+                f"Asked to stop ({stop.reason or 'trainer.should_stop'}), but "
+                f"min_epochs={options.min_epochs} or min_steps={options.min_steps} is not reached: "
+                "training goes on."
+            )
     return None

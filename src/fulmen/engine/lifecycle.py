@@ -9,10 +9,10 @@ from fulmen.base.overrides import is_overridden
 from fulmen.base.report import info
 from fulmen.core.callback import Callback
 from fulmen.core.module import LightningModule
-from fulmen.core.optimizers import LightningOptimizer, parse_configuration
+from fulmen.core.optimizers import parse_configuration
 from fulmen.engine import checkpoint as checkpoints
+from fulmen.engine.data import shut_down_workers
 from fulmen.engine.states import TrainerFn
-from fulmen.engine.step import make_step
 from fulmen.engine.validation import report_unused_validation
 from fulmen.errors import ConfigError, UsageError
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 def begin(run: Run, *, weights_only: bool | None) -> None:
     """Everything up to the moment at which a loop can start."""
     run.module.attach(run.trainer, run)
+    run.hooks.resolve(run)  # what fails from here on is told to the callbacks
     attach_callbacks(run)
+    run.hooks.resolve(run)
     if run.datamodule is not None:
         run.datamodule.trainer = run.trainer
         run.datamodule.prepare_data()
     run.module.prepare_data()
-    run.hooks.resolve(run)
     if run.profiler is not None:
         rank = run.strategy.world.local_rank if run.strategy.world.size > 1 else None
         run.profiler.setup(str(run.fn), rank, run.trainer.log_dir)
@@ -69,8 +70,7 @@ def begin_training(run: Run) -> None:
         automatic=automatic,
         custom_scheduler_step=is_overridden("lr_scheduler_step", run.module, LightningModule),
     )
-    run.optimizers = [LightningOptimizer(optimizer) for optimizer in optimizers]
-    run.step = make_step(run)
+    run.use_optimizers(optimizers)
     if run.checkpoint is not None:
         assert run.ckpt_path is not None
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)
@@ -171,6 +171,7 @@ def close(run: Run, *, status: str) -> None:
     with ExitStack() as stack:  # an error in one of them keeps none of the others from being called
         stack.callback(run.module.attach, run.trainer, None)
         stack.callback(run.strategy.teardown)
+        stack.callback(shut_down_workers, [part for found in run.loaders.values() for part in found.loaders])
         for callback in run.callbacks:
             stack.callback(callback.attach, None)
         if run.profiler is not None:

@@ -14,8 +14,19 @@ Limit = int | float
 
 def parse_duration(value: Any, name: str) -> timedelta | None:
     """A duration from a timedelta, its keywords, or "DD:HH:MM:SS"."""
-    if value is None or isinstance(value, timedelta):
-        return value
+    if value is None:
+        return None
+    duration = value if isinstance(value, timedelta) else _read_duration(value)
+    if duration is not None and duration >= timedelta(0):
+        return duration
+    raise ConfigError(
+        f"`{name}` is not a duration.",
+        received=repr(value),
+        expected="'DD:HH:MM:SS', a timedelta, or its keywords such as {'hours': 2}",
+    )
+
+
+def _read_duration(value: Any) -> timedelta | None:
     try:
         if isinstance(value, dict):
             return timedelta(**value)
@@ -23,12 +34,8 @@ def parse_duration(value: Any, name: str) -> timedelta | None:
             days, hours, minutes, seconds = (int(part) for part in value.strip().split(":"))
             return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except (TypeError, ValueError):
-        pass
-    raise ConfigError(
-        f"`{name}` is not a duration.",
-        received=repr(value),
-        expected="'DD:HH:MM:SS', a timedelta, or its keywords such as {'hours': 2}",
-    )
+        return None
+    return None
 
 
 def parse_interval(value: Any) -> Any:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch.optim import Optimizer
 
 from fulmen.base.random import RandomState
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
 from fulmen.core.module import LightningModule
-from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig
+from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, bare
 from fulmen.core.profiler import Profiler
 from fulmen.engine.data import DataSource, Loaders
 from fulmen.engine.dispatch import Dispatch
@@ -20,7 +20,7 @@ from fulmen.engine.logbook import Logbook
 from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
 from fulmen.engine.progress import Progress
 from fulmen.engine.states import RunningStage, TrainerFn
-from fulmen.engine.step import Step
+from fulmen.engine.step import Step, make_step
 from fulmen.engine.stop import Stop
 from fulmen.precision.precision import Precision
 from fulmen.strategies.strategy import Strategy
@@ -81,19 +81,21 @@ class Run:
     resumed_random_state: RandomState | None = None
     """What a checkpoint says they were like at its quiet point."""
     ckpt_path: str | None = None
+    last_saved: str | None = None
+    """The checkpoint that was written last."""
     checkpoint: dict[str, Any] | None = None
     """What this run was started from, until it has been taken up."""
     step: Step = field(init=False)
+
+    def use_optimizers(self, optimizers: list[Optimizer]) -> None:
+        """Step these from now on."""
+        self.optimizers = [LightningOptimizer(bare(optimizer)) for optimizer in optimizers]
+        self.step = make_step(self)
 
     @property
     def train_loaders(self) -> Loaders:
         """What is trained on."""
         return self.loaders["train"]
-
-    @property
-    def device_modules(self) -> list[nn.Module]:
-        """Every module of the model, itself included."""
-        return list(self.module.modules())
 
     @property
     def accumulating(self) -> bool:

@@ -18,6 +18,8 @@ class Stop:
         self.requested = False
         """Whether training should end as soon as `min_epochs` and `min_steps` allow."""
         self.reason: str | None = None
+        self.postponed = False
+        """Whether the user was told that a request has to wait."""
         self.interrupts = 0
         """How often Ctrl-C was pressed."""
 

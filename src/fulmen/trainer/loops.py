@@ -9,6 +9,24 @@ if TYPE_CHECKING:
     from fulmen.trainer.view import RunView
 
 
+class EvaluationLoopView:
+    """The loaders of an evaluation."""
+
+    def __init__(self, trainer: RunView, kind: str) -> None:
+        self._trainer = trainer
+        self._kind = kind
+
+    @property
+    def max_batches(self) -> list[int | float]:
+        """How many batches of each loader count."""
+        return self._trainer._lengths(self._kind)
+
+    @property
+    def num_dataloaders(self) -> int:
+        """How many loaders there are."""
+        return len(self.max_batches)
+
+
 class EpochLoopView:
     """Where the epoch under way stands."""
 

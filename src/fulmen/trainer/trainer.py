@@ -21,7 +21,7 @@ from fulmen.core.profiler import Profiler
 from fulmen.engine import checkpoint as checkpoints
 from fulmen.engine import lifecycle
 from fulmen.engine.data import DataSource
-from fulmen.engine.determinism import torch_settings
+from fulmen.engine.determinism import TorchSwitches
 from fulmen.engine.evaluate import evaluate
 from fulmen.engine.fit import fit, reason_to_stop
 from fulmen.engine.logbook import Logbook
@@ -64,6 +64,12 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
                     "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, names)
                 )
         arguments = build.arguments_from_environment(names) | arguments
+        if arguments.get("model_registry") is not None:
+            raise ConfigError(
+                "`model_registry` names a registry, and this version uploads to none.",
+                received=repr(arguments["model_registry"]),
+                fix="a callback that uploads the checkpoints",
+            )
         if arguments.get("barebones"):
             build.refuse_in_barebones(arguments)
         init(self, **arguments)
@@ -150,7 +156,7 @@ class Trainer(RunView):
             inference_mode=inference_mode,
             barebones=barebones,
         )
-        self._torch_settings = functools.partial(torch_settings, deterministic, benchmark, detect_anomaly)
+        self._torch_switches = TorchSwitches(deterministic, benchmark, detect_anomaly)
 
         plugin_precision, checkpoint_io = build.sort_plugins(plugins)
         if plugin_precision is not None and precision is not None:
@@ -241,10 +247,10 @@ class Trainer(RunView):
         return_predictions: bool | None = None,
         ckpt_path: files.AnyPath | None = None,
         weights_only: bool | None = None,
-    ) -> list[Any] | list[list[Any]] | None:
+    ) -> Any:
         """What `predict_step` gives for each batch: a list, or a list per loader where there are several."""
         run = self._new_run(
-            TrainerFn.PREDICTING, RunningStage.PREDICTING, self._model_or_last(model), datamodule,
+            TrainerFn.PREDICTING, RunningStage.PREDICTING, self._model_or_last(model, TrainerFn.PREDICTING), datamodule,
             {"predict": dataloaders},
         )  # fmt: skip
         lifecycle.check_evaluation(run, "predict_step")
@@ -267,6 +273,7 @@ class Trainer(RunView):
                 "There is nothing to save yet: no model is attached to this Trainer.",
                 fix="call it during or after a run",
             )
+        self._run.last_saved = files.absolute(filepath)
         checkpoints.save(
             self._run,
             files.absolute(filepath),
@@ -300,7 +307,7 @@ class Trainer(RunView):
         ckpt_path: files.AnyPath | None, verbose: bool, datamodule: LightningDataModule | None,
         weights_only: bool | None,
     ) -> list[dict[str, float]]:  # fmt: skip
-        run = self._new_run(fn, stage, self._model_or_last(model), datamodule, given)
+        run = self._new_run(fn, stage, self._model_or_last(model, fn), datamodule, given)
         name = "validation" if fn is TrainerFn.VALIDATING else "test"
         lifecycle.check_evaluation(run, f"{name}_step")
         run.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
@@ -312,11 +319,11 @@ class Trainer(RunView):
             self.print(build.results_table(results, str(fn)))
         return results
 
-    def _model_or_last(self, model: LightningModule | None) -> LightningModule:
+    def _model_or_last(self, model: LightningModule | None, fn: TrainerFn) -> LightningModule:
         if model is not None:
             return model
         if self._run is None:
-            raise UsageError("No model is attached to this Trainer.", fix="pass one: trainer.test(model)")
+            raise UsageError("No model is attached to this Trainer.", fix=f"pass one: trainer.{fn}(model)")
         return self._run.module
 
     def _evaluation_checkpoint(
@@ -384,7 +391,7 @@ class Trainer(RunView):
         self._status = TrainerStatus.RUNNING
         outcome = "failed"
         try:
-            with run.stop.watch_keyboard(), self._torch_settings():
+            with run.stop.watch_keyboard(), self._torch_switches.applied():
                 lifecycle.begin(run, weights_only=weights_only)
                 yield
                 lifecycle.end(run)
@@ -414,9 +421,7 @@ class Trainer(RunView):
             epochs=run.progress.epoch,
             steps=run.progress.optimizer_step,
             best_checkpoint=getattr(saver, "best_model_path", None) or None,
-            last_checkpoint=getattr(saver, "last_model_path", None)
-            or getattr(saver, "best_model_path", None)
-            or None,
+            last_checkpoint=run.last_saved,
             history=run.logbook.history,
         )
 

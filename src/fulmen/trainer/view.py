@@ -24,7 +24,7 @@ from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator
 from fulmen.strategies import Strategy
 from fulmen.trainer.arguments import ArgumentsView
-from fulmen.trainer.loops import FitLoopView
+from fulmen.trainer.loops import EvaluationLoopView, FitLoopView
 
 if TYPE_CHECKING:
     pass
@@ -134,6 +134,16 @@ class RunView(ArgumentsView):
         return FitLoopView(self)
 
     @property
+    def validate_loop(self) -> EvaluationLoopView:
+        """The loaders of validation."""
+        return EvaluationLoopView(self, "val")
+
+    @property
+    def test_loop(self) -> EvaluationLoopView:
+        """The loaders of testing."""
+        return EvaluationLoopView(self, "test")
+
+    @property
     def is_last_batch(self) -> bool:
         """Whether the batch under way is the last of its loader."""
         return self._run is not None and self._run.is_last_batch
@@ -223,6 +233,11 @@ class RunView(ArgumentsView):
     def optimizers(self) -> list[Any]:
         """The optimizers of the fit."""
         return [bare(optimizer) for optimizer in self._run.optimizers] if self._run else []
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Any]) -> None:
+        if self._run is not None:
+            self._run.use_optimizers(optimizers)
 
     @property
     def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, RandomSampler
 
 import fulmen as pl
 from fulmen.precision import MixedPrecision
@@ -28,9 +30,12 @@ class Everything(TrainsOnly):
         self.losses: list[float] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch = batch[0] if isinstance(batch, list) else batch
-        self.seen.append((self.current_epoch, batch_idx, batch.sum().item()))
-        loss = (self.w * batch.mean() - torch.rand(()) * 3).square()
+        batch = (
+            torch.cat([part * 10**i for i, part in enumerate(batch)]) if isinstance(batch, list) else batch
+        )
+        self.seen.append((self.current_epoch, batch_idx, batch.square().sum().item()))
+        noise = torch.rand(()) + random.random() + float(numpy.random.rand())
+        loss = (self.w * batch.mean() - noise).square()
         self.losses.append(loss.item())
         self.log("loss", loss, on_step=True, on_epoch=True)
         return loss
@@ -48,6 +53,12 @@ class Everything(TrainsOnly):
         ]
 
 
+def seed(number: int) -> None:
+    torch.manual_seed(number)
+    random.seed(number)
+    numpy.random.seed(number)
+
+
 def weight(trainer: pl.Trainer) -> float:
     return trainer.lightning_module.state_dict()["w"].item()
 
@@ -63,7 +74,7 @@ def state(trainer: pl.Trainer) -> dict[str, Any]:
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "position": (trainer.current_epoch, trainer.global_step),
         "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
-        "random": torch.rand(()).item(),
+        "random": (torch.rand(()).item(), random.random(), float(numpy.random.rand())),
     }
 
 
@@ -84,12 +95,18 @@ class SavesAt(pl.Callback):
 
 
 def loader(kind: str) -> Any:
+    numbers: Any = torch.arange(2.0 * BATCHES)
+    generator = torch.Generator().manual_seed(4)
     if kind == "shuffled":
-        return batches(BATCHES, batch_size=2, shuffle=True)
+        return DataLoader(numbers, batch_size=2, shuffle=True)
+    if kind == "shuffled by workers":
+        return DataLoader(numbers, batch_size=2, shuffle=True, num_workers=1)
     if kind == "own generator":
-        generator = torch.Generator().manual_seed(4)
-        data = TensorDataset(torch.arange(10.0))
-        return DataLoader(data, batch_size=2, sampler=RandomSampler(data, generator=generator))
+        return DataLoader(numbers, batch_size=2, shuffle=True, generator=generator)
+    if kind == "own sampler":
+        return DataLoader(numbers, batch_size=2, sampler=RandomSampler(numbers, generator=generator))
+    if kind == "several":
+        return [batches(BATCHES), DataLoader(numbers, batch_size=4, shuffle=True)]
     return stream(BATCHES) if kind == "stream" else batches(BATCHES)
 
 
@@ -128,30 +145,33 @@ def run(
 def test_the_rest_is_bit_for_bit_the_same(tmp_path: Path, kind: str, moment: Any, options: str) -> None:
     """Weights, momentum, schedulers, metrics, random numbers, and the samples that were left."""
     path = tmp_path / "saved.ckpt"
-    torch.manual_seed(7)
+    seed(7)
     whole, model = run(tmp_path, kind, callbacks=[SavesAt(path, *moment)], **OPTIONS[options])
     expected = state(whole)
-    torch.manual_seed(123)  # whatever happened in the new process before
+    seed(123)  # whatever happened in the new process before
     rest, again = run(tmp_path, kind, path, **OPTIONS[options])
     assert state(rest) == expected
     assert again.losses == model.losses[len(model.losses) - len(again.losses) :]
     assert again.seen == model.seen[len(model.seen) - len(again.seen) :]
 
 
-@pytest.mark.parametrize("kind", ["stream", "own generator"])
-@pytest.mark.parametrize("batch", [0, 2])
-def test_the_samples_that_were_left(tmp_path: Path, kind: str, batch: int) -> None:
+@pytest.mark.parametrize("kind", ["stream", "shuffled by workers", "own generator", "own sampler", "several"])
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (0, 2), (1, 2)])
+def test_the_samples_that_were_left(tmp_path: Path, kind: str, epoch: int, batch: int) -> None:
+    """Whoever put them in order."""
     path = tmp_path / "saved.ckpt"
-    _, model = run(tmp_path, kind, callbacks=[SavesAt(path, "on_train_batch_end", 0, batch)])
+    seed(7)
+    _, model = run(tmp_path, kind, callbacks=[SavesAt(path, "on_train_batch_end", epoch, batch)])
+    seed(123)
     _, again = run(tmp_path, kind, path)
-    assert again.seen == model.seen[batch + 1 :]
+    assert again.seen == model.seen[epoch * BATCHES + batch + 1 :]
 
 
 def test_a_checkpoint_of_the_middle_of_a_window_begins_the_window_again(tmp_path: Path) -> None:
     """Its gradients are in no file, and its batches are not lost."""
     path = tmp_path / "saved.ckpt"
     options: dict[str, Any] = {"accumulate_grad_batches": 3}
-    torch.manual_seed(7)
+    seed(7)
     whole, model = run(tmp_path, "in order", callbacks=[SavesAt(path, "on_train_batch_end", 1, 1)], **options)
     _, again = run(tmp_path, "in order", path, **options)
     assert again.seen == model.seen[BATCHES:]
@@ -184,9 +204,9 @@ def test_rows_go_on_where_they_ended(tmp_path: Path) -> None:
     """The steps of the rows of a resumed run follow those of the first one."""
     path = tmp_path / "saved.ckpt"
     first, second, whole = Rows(), Rows(), Rows()
-    torch.manual_seed(7)
+    seed(7)
     run(tmp_path, "in order", callbacks=[SavesAt(path, "on_train_batch_end", 1, 2)], logger=whole)
-    torch.manual_seed(7)
+    seed(7)
     run(tmp_path, "in order", limit_train_batches=BATCHES, logger=first)
     run(tmp_path, "in order", path, logger=second)
     position = [step for step, _ in whole.named("loss_step")].index(8)
@@ -199,13 +219,13 @@ def test_more_epochs_than_the_first_run_had(tmp_path: Path) -> None:
     """Fit for two epochs, go on for two more: as four in one go."""
     path = tmp_path / "saved.ckpt"
     model, longer = Everything(), Everything()
-    torch.manual_seed(7)
+    seed(7)
     make_trainer(tmp_path, max_epochs=4, limit_val_batches=0).fit(longer, loader("shuffled"))
-    torch.manual_seed(7)
+    seed(7)
     short = make_trainer(tmp_path, max_epochs=2, limit_val_batches=0)
     short.fit(model, loader("shuffled"))
     short.save_checkpoint(path)
-    torch.manual_seed(99)
+    seed(99)
     again = Everything()
     make_trainer(tmp_path, max_epochs=4, limit_val_batches=0).fit(again, loader("shuffled"), ckpt_path=path)
     assert model.losses + again.losses == longer.losses
@@ -320,7 +340,7 @@ def test_epochs_of_samplers_go_on(tmp_path: Path) -> None:
 
     epochs: list[int] = []
     path, data = tmp_path / "saved.ckpt", torch.arange(5.0)
-    torch.manual_seed(0)
+    seed(0)
     fit(
         tmp_path, TrainsOnly(), train=DataLoader(data, sampler=Follows(data)), max_epochs=2,  # type: ignore[arg-type]
         callbacks=[SavesAt(path, "on_train_batch_end", 1, 2)],

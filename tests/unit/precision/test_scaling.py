@@ -156,15 +156,15 @@ def test_an_optimizer_that_waits_keeps_its_gradients() -> None:
     assert (one.item(), other.item()) == (-4, -4)
 
 
-def test_gradients_that_were_made_true_stay_true() -> None:
-    """A second step with the same gradients does what the first one did."""
+def test_a_second_step_with_the_same_gradients_is_an_error() -> None:
+    """They are true already, and would be divided by the scale again."""
     precision, weight = make(), parameter()
     optimizer = SGD([weight], lr=1.0)
     backward(precision, weight, 3.0)
-    for _ in range(2):
-        precision.unscale(optimizer)
+    precision.step(optimizer)
+    with pytest.raises(UsageError, match="stepped twice"):
         precision.step(optimizer)
-    assert weight.item() == -6
+    assert weight.item() == -3
 
 
 def test_gradients_of_several_backwards_add_up() -> None:
