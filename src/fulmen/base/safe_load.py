@@ -50,13 +50,15 @@ def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only:
                 return torch.load(content, map_location=map_location, weights_only=False)
             with torch.serialization.safe_globals(_stand_ins(content)):
                 return torch.load(content, map_location=map_location, weights_only=True)
-        except _DAMAGE if weights_only else _DAMAGE_BY_PICKLE as error:
+        except _DAMAGE as error:
+            raise _unreadable(path, error) from error
+        except Exception as error:
+            if not weights_only:  # code that the file names ran, and failed
+                raise
             raise _unreadable(path, error) from error
 
 
-# Where nothing of the user's runs, whatever is raised comes from the file.
-_DAMAGE = (Exception,)
-_DAMAGE_BY_PICKLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, struct.error)
+_DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, struct.error)
 
 
 def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:

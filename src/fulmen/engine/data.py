@@ -190,7 +190,7 @@ def generators_of(loaders: list[Any]) -> list[torch.Generator]:
     for part in (part for loader in loaders for part in _parts(loader)):
         if isinstance(part, DataLoader):
             for owner in (part, *_samplers(part)):
-                for value in vars(owner).values():
+                for value in getattr(owner, "__dict__", {}).values():  # a sampler may be a list
                     if isinstance(value, torch.Generator):
                         found[id(value)] = value
     return list(found.values())

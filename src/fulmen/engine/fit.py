@@ -69,7 +69,10 @@ def fit_epoch(run: Run) -> None:
     run_step = in_span(run, "run_training_batch", step.run)
     batch, complete = None, progress.batch >= run.train_loaders.lengths[0]
 
-    while progress.optimizer_step < step_limit and (batch := take()) is not END:
+    while progress.optimizer_step < step_limit and not (stop.requested and may_stop(run)):
+        batch = take()
+        if batch is END:
+            break
         run.batch_idx = batch_idx = progress.batch
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
@@ -101,8 +104,6 @@ def fit_epoch(run: Run) -> None:
         if updated and run.schedulers:
             step_schedulers(run, "step", on_plateau=True)
         complete = is_last
-        if stop.requested and may_stop(run):
-            break
 
     logbook.begin_batch(None)
     if progress.batch == 0 and batch is END:

@@ -202,7 +202,7 @@ class Trainer(RunView):
     ) -> FitResult:
         """Train `model`, from `ckpt_path` on if it is given: a path, "last" or "best"."""
         given = {"train": train_dataloaders, "val": val_dataloaders}
-        run = self._new_run(TrainerFn.FITTING, RunningStage.SANITY_CHECKING, model, datamodule, given)
+        run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
         run.ckpt_path = resolve_checkpoint_path(self, ckpt_path, must_exist=False)
         with self._session(run, weights_only):
@@ -249,10 +249,8 @@ class Trainer(RunView):
         weights_only: bool | None = None,
     ) -> Any:
         """What `predict_step` gives for each batch: a list, or a list per loader where there are several."""
-        run = self._new_run(
-            TrainerFn.PREDICTING, RunningStage.PREDICTING, self._model_or_last(model, TrainerFn.PREDICTING), datamodule,
-            {"predict": dataloaders},
-        )  # fmt: skip
+        fn, given = TrainerFn.PREDICTING, {"predict": dataloaders}
+        run = self._new_run(fn, RunningStage.PREDICTING, self._model_or_last(model, fn), datamodule, given)
         lifecycle.check_evaluation(run, "predict_step")
         run.ckpt_path = self._evaluation_checkpoint(model, ckpt_path)
         self.predict_loop = Predictions(keep=return_predictions is not False)

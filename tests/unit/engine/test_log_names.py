@@ -121,6 +121,19 @@ def test_tables_after_fit(tmp_path: Path) -> None:
     assert all(isinstance(value, Tensor) for value in trainer.logged_metrics.values())
 
 
+@pytest.mark.parametrize("every", [0, 1, 2, 3, 50])
+def test_mean_stands_under_the_plain_name_when_the_epoch_is_over(tmp_path: Path, every: int) -> None:
+    """Whether or not the last batch was one of those that are flushed: what monitors read is the mean."""
+    ((callback_metrics, logged, bar),) = tables_in(
+        tmp_path, "on_train_epoch_end", log_every_n_steps=every, val=1
+    )
+    assert callback_metrics["tb"] == callback_metrics["tb_epoch"] == 1.5
+    assert callback_metrics["tb_step"] == 2
+    assert (logged["tb_epoch"], bar["tb_epoch"]) == (1.5, 1.5)
+    trainer = fit(tmp_path, Logs(), log_every_n_steps=every)
+    assert numbers(trainer.callback_metrics)["tb"] == 1.5
+
+
 def test_last_step_before_the_end_is_flushed_to_readers(tmp_path: Path) -> None:
     """Two steps and a flush every 50: the bar shows the last step nevertheless."""
     trainer = fit(tmp_path, Logs(), log_every_n_steps=50)

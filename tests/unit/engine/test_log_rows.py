@@ -101,6 +101,13 @@ def test_every_second_accumulated_step(tmp_path: Path) -> None:
     assert found == [*(t(1, 4, 0), v(0), *epoch(1, 2.5, 0)), *(t(3, 8, 1), v(1), *epoch(3, 6.5, 1))]
 
 
+def test_validations_within_accumulation_windows(tmp_path: Path) -> None:
+    """They stand at the step that the window will be."""
+    found = rows(tmp_path, train=6, accumulate_grad_batches=3, val_check_interval=1)
+    assert [step for step, row in found if "ve" in row] == [0, 0, 0, 1, 1, 1]
+    assert [step for step, row in found if "te" in row] == [1]
+
+
 def test_validation_within_the_epoch(tmp_path: Path) -> None:
     of_validation = {"ve": 10, "vb_epoch": 10, "epoch": 0}
     assert rows(tmp_path, train=4, val_check_interval=2) == [
@@ -143,9 +150,11 @@ def test_batches_without_a_loss_are_logged_as_usual(tmp_path: Path) -> None:
     assert rows(tmp_path, Skips()) == rows(tmp_path)
 
 
-def test_steps_of_several_evaluation_loaders_count_by_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [1, 2, 50])
+def test_steps_of_several_evaluation_loaders_count_by_themselves(tmp_path: Path, every: int) -> None:
     first, second = "/dataloader_idx_0", "/dataloader_idx_1"
-    found = rows(tmp_path, val=[batches(1), batches(2)], max_epochs=2)
+    found = rows(tmp_path, val=[batches(1), batches(2)], max_epochs=2, log_every_n_steps=every)
+    found = [row for row in found if "ts" not in row[1]]
     steps = [row for row in found if "epoch" not in row[1]]
     assert steps == [
         *((0, {f"vs{first}": 10, f"vb_step{first}": 10}), (0, {f"vs{second}": 110, f"vb_step{second}": 110})),

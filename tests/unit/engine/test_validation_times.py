@@ -94,6 +94,26 @@ def test_batches_counted_over_epochs(tmp_path: Path, interval: int, found: Times
     assert times(tmp_path, **options) == found
 
 
+@pytest.mark.parametrize(("every", "found"), [(1, [(0, 4)]), (2, []), (None, [(0, 4)])])
+def test_a_stop_validates_only_where_the_epoch_is_to_be_validated(
+    tmp_path: Path, every: int | None, found: Times
+) -> None:
+    """Asked for in the middle of the first epoch."""
+
+    class Stops(Watches):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = batch_idx == 4
+
+    module = Stops()
+    options = {
+        "check_val_every_n_epoch": every,
+        "max_epochs": 3,
+        "val_check_interval": 8 if every is None else 1.0,
+    }
+    make_trainer(tmp_path, **options).fit(module, batches(10), batches(1))
+    assert module.validated == found
+
+
 def test_within_accumulation_windows_too(tmp_path: Path) -> None:
     found = times(tmp_path, train=4, val_check_interval=1, accumulate_grad_batches=2)
     assert found == each_epoch(0, 1, 2, 3)
