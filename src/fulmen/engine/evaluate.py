@@ -83,8 +83,6 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         logbook.close_epoch(stage)
         for call in getattr(hooks, f"on_{stage}_epoch_end"):
             call()
-        if not sanity:
-            logbook.flush_held()
         step = run.log_step if run.fn is TrainerFn.FITTING else run.progress.optimizer_step
         values = logbook.flush_epoch(stage, step, run.progress.epoch, publish=not sanity)
         if run.fn is TrainerFn.FITTING and not sanity:
@@ -132,6 +130,7 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
             raise KeyboardInterrupt
     logbook.begin_batch(None)
     if run.stage is not RunningStage.SANITY_CHECKING:
+        logbook.flush_held()
         run.batches_seen[seen_key] = seen + batch_idx
 
 

@@ -22,7 +22,7 @@ from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.schedules import step_schedulers
 from fulmen.engine.states import RunningStage
-from fulmen.engine.validation import check_every, is_due, wants_validation
+from fulmen.engine.validation import check_every, in_epoch, is_due, wants_validation
 from fulmen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def fit_epoch(run: Run) -> None:
             flush_step(run)
         if stop.interrupts:
             return
-        if run.validation_is_due or (stop.requested and may_stop(run) and wants_validation(run)):
+        if run.validation_is_due or (stop.requested and may_stop(run) and wants_last_validation(run)):
             validate(run)
         if updated and run.schedulers:
             step_schedulers(run, "step", on_plateau=True)
@@ -245,6 +245,11 @@ def load_train_data(run: Run) -> None:
     run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])
     interval = run.validation_options.val_check_interval
     run.validates_within_epochs = interval != 1.0 or isinstance(interval, int)
+
+
+def wants_last_validation(run: Run) -> bool:
+    """Whether training that is asked to stop validates once more."""
+    return in_epoch(run) and wants_validation(run)
 
 
 def may_stop(run: Run) -> bool:

@@ -236,9 +236,10 @@ class Logbook:
         """Bring `callback_table` up to date with the values of this moment."""
         for slot in self.dirty["train"]:
             for name, value in slot.step_values().items():
-                self.callback_table[name + slot.suffix] = value
                 if slot.on_epoch:
                     self.callback_table[f"{name}_step{slot.suffix}"] = value
+                if not (slot.on_epoch and self._closing == "train"):  # then the plain name is the epoch's
+                    self.callback_table[name + slot.suffix] = value
         if self._closing is not None:
             for slot in self._due(self._closing):
                 if not slot.reduced:

@@ -58,11 +58,17 @@ def check_every(options: ValidationOptions, train_length: float) -> float:
     return max(1, int(train_length * interval))
 
 
+def in_epoch(run: Run) -> bool:
+    """Whether the epoch under way is one in which validations run."""
+    every = run.validation_options.check_val_every_n_epoch
+    return every is None or (run.progress.epoch + 1) % every == 0
+
+
 def is_due(run: Run, is_last_batch: bool) -> bool:
     """Whether a validation follows the training batch that was just finished."""
     options, progress = run.validation_options, run.progress
     every = options.check_val_every_n_epoch
-    if every is not None and (progress.epoch + 1) % every:
+    if not in_epoch(run):
         return False
     if isinstance(options.val_check_interval, timedelta):
         due = time.monotonic() - run.last_validation_s >= options.val_check_interval.total_seconds()
