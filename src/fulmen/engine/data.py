@@ -269,7 +269,10 @@ class BatchStream:
 
     def take(self) -> Any:
         """The next batch, or `END`."""
-        batch = self._ahead.pop() if self._ahead else self._fetch()
+        if self._ahead:
+            batch = self._ahead.pop()
+        else:
+            batch = next(self._batches, END) if self._mover is None else self._fetch()
         if batch is END:
             return END
         if self._sized:

@@ -112,7 +112,7 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
         logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, dataloader_idx or 0)
-        logbook.begin_batch(batch)
+        logbook.batch = batch
         run.is_last_batch = stream.is_last
         for call in starts:
             call(batch, batch_idx, *index)
@@ -128,7 +128,7 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
         batch_idx += 1
         if stop.interrupts:
             raise KeyboardInterrupt
-    logbook.begin_batch(None)
+    logbook.batch = None
     if run.stage is not RunningStage.SANITY_CHECKING:
         logbook.flush_held()
         run.batches_seen[seen_key] = seen + batch_idx

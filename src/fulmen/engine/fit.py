@@ -62,7 +62,7 @@ def fit_epoch(run: Run) -> None:
     """Train on the batches of one epoch, or on those that are left of it."""
     stream = open_epoch(run)
     hooks, progress, logbook, stop, step = run.hooks, run.progress, run.logbook, run.stop, run.step
-    step_limit = run.fit_options.step_limit
+    step_limit, log_every = run.fit_options.step_limit, run.report_options.log_every_n_steps
     nowhere = logbook.scope(OUTSIDE)
     transfer = batch_transfer(run)
     take = in_span(run, "train_dataloader_next", stream.take)
@@ -79,7 +79,7 @@ def fit_epoch(run: Run) -> None:
         logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, 0)
-        logbook.begin_batch(batch)
+        logbook.batch = batch
         skips = False
         for call in hooks.on_train_batch_start:
             skips |= call(batch, batch_idx) == -1
@@ -88,7 +88,16 @@ def fit_epoch(run: Run) -> None:
             break
 
         updated = run_step(batch, batch_idx, is_last)
-        count_batch(run, updated, is_last)
+        progress.batch += 1
+        progress.total_batch += 1
+        progress.point = QuietPoint.BATCH_END
+        if updated:
+            progress.window += 1
+            progress.epoch_window += 1
+        if run.schedulers:
+            step_due_schedulers(run, updated=updated, is_last=is_last)
+        run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
+        run.validation_is_due = (is_last or run.validates_within_epochs) and is_due(run, is_last)
         if not run.validation_is_due:  # its own loader comes first, should they draw random numbers
             stream.prefetch()
         if hooks.on_train_batch_end:
@@ -105,7 +114,7 @@ def fit_epoch(run: Run) -> None:
             step_schedulers(run, "step", on_plateau=True)
         complete = is_last
 
-    logbook.begin_batch(None)
+    logbook.batch = None
     if progress.batch == 0 and batch is END:
         raise ConfigError("The train loader gave no batch.", received=type(run.train_loaders.given).__name__)
     end_epoch(run, complete=complete)
@@ -139,23 +148,12 @@ def open_epoch(run: Run) -> BatchStream:
     return stream
 
 
-def count_batch(run: Run, updated: bool, is_last: bool) -> None:
-    """Count a batch that was trained on, step what steps with it, and see what is due now."""
-    progress = run.progress
-    log_every = run.report_options.log_every_n_steps
-    progress.batch += 1
-    progress.total_batch += 1
+def step_due_schedulers(run: Run, *, updated: bool, is_last: bool) -> None:
+    """Step the schedulers that step with the batch that was just finished."""
     if updated:
-        progress.window += 1
-        progress.epoch_window += 1
-    if run.schedulers:
-        if updated:
-            step_schedulers(run, "step", on_plateau=False)
-        if is_last:
-            step_schedulers(run, "epoch", on_plateau=False)
-    run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
-    run.validation_is_due = (is_last or run.validates_within_epochs) and is_due(run, is_last)
-    progress.point = QuietPoint.BATCH_END
+        step_schedulers(run, "step", on_plateau=False)
+    if is_last:
+        step_schedulers(run, "epoch", on_plateau=False)
 
 
 def end_epoch(run: Run, *, complete: bool) -> None:

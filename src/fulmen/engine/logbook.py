@@ -63,8 +63,9 @@ class Logbook:
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
         self._held: list[Entry] = []
         self._closing: str | None = None
-        self._batch: Any = None
-        self._sample_count_of_batch: int | None = None
+        self.batch: Any = None
+        """The batch under way, of which a mean may need the number of samples."""
+        self._counted: tuple[Any, int] = (None, 1)
 
     # ------------------------------------------------------------------------------------------------- scopes
 
@@ -90,11 +91,6 @@ class Logbook:
         return scoped
 
     # ------------------------------------------------------------------------------------------------ filling
-
-    def begin_batch(self, batch: Any) -> None:
-        """A batch is under way, of which a mean may need the number of samples; None ends the last one."""
-        self._batch = batch
-        self._sample_count_of_batch = None
 
     def open_slot(self, name: str, value: Any, arguments: LogArguments) -> BaseSlot:
         """The slot of a name not logged in this hook before; raises `UsageError` where logging is wrong."""
@@ -144,9 +140,11 @@ class Logbook:
 
     def _sample_count(self) -> int:
         """Number of samples in the batch under way; found out once per batch, and only when a mean asks."""
-        if self._sample_count_of_batch is None:
-            self._sample_count_of_batch = batch_size(self._batch) or 1
-        return self._sample_count_of_batch
+        batch, count = self._counted
+        if batch is not self.batch:
+            count = batch_size(self.batch) or 1
+            self._counted = (self.batch, count)
+        return count
 
     # ----------------------------------------------------------------------------------------------- flushing
 
@@ -185,6 +183,7 @@ class Logbook:
         for slot in self._due(stage):
             slot.reset()
         self._closing = None
+        self._counted = (None, 1)  # and let the last batch go
         steps = self._take_dirty(stage)
         if not publish:
             self._held.clear()
