@@ -92,30 +92,30 @@ def measures(bench: Bench) -> list[Measure]:
                 Contestant(name, partial(measure_import, bench.pythons[name], bench.core, name))
                 for name in bench.workers
             ],
-            rounds=bench.turns(1 / 10),
+            rounds=bench.turns(1 / 20),
             target=50,
         ),
         Measure(
             "from `Trainer()` to the first batch, every extra off (ms)",
             _starts(bench, bench.first_batch),
-            rounds=bench.rounds,
+            rounds=bench.turns(1 / 4),
             target=20,
         ),
         Measure(
             "from the import to the first batch in a new process (ms)",
             _starts(bench, bench.first_batch_of_a_process),
-            rounds=bench.turns(1 / 20),
+            rounds=bench.turns(1 / 30),
             warm=False,
         ),
         Measure(
             f"growth of resident memory over {400 * bench.steps} steps with one value logged (kB)",
-            _growth(bench, "resident memory"),
+            _growth(bench, "resident memory", steps=400 * bench.steps),
             warm=False,
             target=256,
         ),
         Measure(
-            f"growth of Python's memory over {400 * bench.steps} steps with one value logged (kB)",
-            _growth(bench, "traced memory"),
+            f"growth of Python's memory over {100 * bench.steps} steps with one value logged (kB)",
+            _growth(bench, "traced memory", steps=100 * bench.steps),
             warm=False,
             target=64,
         ),
@@ -174,8 +174,8 @@ def _starts(bench: Bench, time_to_first_batch: Callable[[str, str], Callable[[],
     return contestants
 
 
-def _growth(bench: Bench, probe: str) -> list[Contestant]:
-    first, steps = 20 * bench.steps, 400 * bench.steps
+def _growth(bench: Bench, probe: str, *, steps: int) -> list[Contestant]:
+    first = steps // 10
     return [
         Contestant(name, bench.change("training, 1 value", name, probe, first, first + steps))
         for name in bench.workers

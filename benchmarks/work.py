@@ -166,7 +166,7 @@ RUNS: dict[str, Callable[[str, Batches], None]] = {
 
 def measure(run: str, framework: str, first: int, last: int, read: Callable[[], float]) -> float:
     """What changes while a run takes its batches from `first` to `last`."""
-    gc.collect()
+    gc.collect(1)  # what the run before left behind is not to be collected at the expense of this one
     batches = Batches(first, last, read)
     RUNS[run](framework, batches)
     return batches.change

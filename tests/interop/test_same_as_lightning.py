@@ -17,7 +17,7 @@ import pytest
 import fulmen as pl
 from fulmen.core.logger import Logger
 
-from .random_runs import Settings, random_settings, run
+from ..fixtures.random_runs import Settings, random_settings, run
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import lightning.pytorch as pl  # pyright: ignore[reportMissingImports]
 import torch
 from lightning.pytorch.loggers.logger import Logger  # pyright: ignore[reportMissingImports]
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from random_runs import random_settings, run  # pyright: ignore[reportMissingImports]
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How batches become updates, to the number: accumulation, clipping, closures, manual optimization."""
+"""How batches become updates, to the number: accumulation, skipped batches, clipping, closures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import fulmen as pl
-from fulmen.errors import ConfigError, UsageError
+from fulmen.errors import UsageError
 
-from .small import LEARNING_RATE, Given, Small, TrainsOnly, batches, fit, make_trainer, small
+from .small import LEARNING_RATE, Small, TrainsOnly, batches, fit, small
 
 
 class Watches(TrainsOnly):
@@ -167,9 +167,6 @@ def test_skipped_batch_in_a_window(tmp_path: Path, skipped: int, gradients: list
     assert trainer.global_step == 2
 
 
-# ---------------------------------------------------------------------------------------------- clipping
-
-
 class TwoWeights(pl.LightningModule):
     """Gradients 3 and 4, of norm 5."""
 
@@ -227,9 +224,6 @@ def test_unknown_clipping(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"(?s)nrom.*'norm' or 'value'"):
         fit(tmp_path, Clips())
-
-
-# ------------------------------------------------------------------------------------ closures and hooks
 
 
 def test_lbfgs_finds_the_minimum(tmp_path: Path) -> None:
@@ -375,291 +369,3 @@ def test_no_optimizer(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="None"):
         trainer = fit(tmp_path, module, train=2)
     assert (module.w.item(), trainer.global_step) == (0, 2)
-
-
-# ------------------------------------------------------------------------------------------------ manual
-
-
-class Manual(TrainsOnly):
-    """Updates by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> Any:
-        optimizer = self.optimizers()
-        optimizer.zero_grad()
-        self.manual_backward(self(batch).mean())
-        optimizer.step()
-
-
-def test_manual_updates_are_those_of_torch(tmp_path: Path) -> None:
-    module = Manual()
-    trainer = fit(tmp_path, module, train=3)
-    assert module.w.item() == -LEARNING_RATE * 6
-    assert trainer.global_step == 3
-
-
-def test_each_manual_update_counts_at_once(tmp_path: Path) -> None:
-    seen: list[int] = []
-
-    class Two(Manual):
-        def configure_optimizers(self) -> Any:
-            return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
-
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            for optimizer in self.optimizers():
-                self.manual_backward(self(batch).mean())
-                optimizer.step()
-                seen.append(self.global_step)
-
-    trainer = fit(tmp_path, Two(), train=2)
-    assert seen == [1, 2, 3, 4]
-    assert trainer.global_step == 4
-
-
-def test_manual_closure(tmp_path: Path) -> None:
-    class Closes(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            optimizer = self.optimizers()
-
-            def closure() -> Tensor:
-                optimizer.zero_grad()
-                loss = self(batch).mean()
-                self.manual_backward(loss)
-                return loss
-
-            optimizer.step(closure=closure)
-
-    module = Closes()
-    trainer = fit(tmp_path, module, train=3)
-    assert (module.w.item(), trainer.global_step) == (-LEARNING_RATE * 6, 3)
-
-
-def test_arguments_of_manual_backward_reach_torch(tmp_path: Path) -> None:
-    class Twice(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            loss = self(batch).mean()
-            self.manual_backward(loss, retain_graph=True)
-            self.manual_backward(loss)
-            self.optimizers().step()
-
-    module = Twice()
-    fit(tmp_path, module, train=1)
-    assert module.w.item() == -LEARNING_RATE * 2
-
-
-def test_optimizers_without_the_wrapper(tmp_path: Path) -> None:
-    class Bare(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert type(optimizer) is torch.optim.SGD
-            self.manual_backward(self(batch).mean())
-            optimizer.step()
-
-    module = Bare()
-    trainer = fit(tmp_path, module, train=1)
-    assert module.w.item() == -LEARNING_RATE
-    assert trainer.global_step == 0  # nobody saw it
-
-
-class TwoParts(pl.LightningModule):
-    """Two weights with an optimizer each; a third that is frozen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.a = torch.nn.Parameter(torch.zeros(()))
-        self.b = torch.nn.Parameter(torch.zeros(()))
-        self.frozen = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.seen: list[tuple[bool, bool, bool]] = []
-
-    def look(self) -> None:
-        self.seen.append((self.a.requires_grad, self.b.requires_grad, self.frozen.requires_grad))
-
-    def configure_optimizers(self) -> Any:
-        first = torch.optim.SGD([self.a, self.frozen], lr=1.0)
-        return [first, torch.optim.SGD([self.b], lr=1.0)]
-
-
-@pytest.mark.parametrize("way", ["toggle_model", "toggled_optimizer", "toggle_optimizer"])
-def test_toggled_optimizer_alone_trains(tmp_path: Path, way: str) -> None:
-    """Its own frozen parameters stay frozen; afterwards everything is as it was."""
-
-    class Toggles(TwoParts):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            for optimizer in self.optimizers():
-                if way == "toggle_optimizer":
-                    self.toggle_optimizer(optimizer)
-                    self.look()
-                    self.untoggle_optimizer(optimizer)
-                elif way == "toggle_model":
-                    with optimizer.toggle_model():
-                        self.look()
-                else:
-                    with self.toggled_optimizer(optimizer):
-                        self.look()
-            self.look()
-
-    module = Toggles()
-    fit(tmp_path, module, train=1)
-    assert module.seen == [(True, False, False), (False, True, False), (True, True, False)]
-
-
-def test_toggle_ends_with_an_error_inside(tmp_path: Path) -> None:
-    class Fails(TwoParts):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            with pytest.raises(ZeroDivisionError), self.optimizers()[0].toggle_model():
-                _ = 1 / 0
-            self.look()
-
-    module = Fails()
-    fit(tmp_path, module, train=1)
-    assert module.seen == [(True, True, False)]
-
-
-def test_clip_gradients_by_hand(tmp_path: Path) -> None:
-    class Clips(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            optimizer = self.optimizers()
-            self.manual_backward(self(batch).mean() * 100)
-            self.clip_gradients(optimizer, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
-            optimizer.step()
-
-    module = Clips()
-    fit(tmp_path, module, train=1)
-    assert module.w.item() == pytest.approx(-LEARNING_RATE, rel=1e-5)
-
-
-@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"gradient_clip_val": 1.0}], ids=str)
-def test_what_manual_optimization_has_to_do_itself(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=rf"(?s){next(iter(options))}.*manual optimization"):
-        fit(tmp_path, Manual(), **options)
-
-
-def test_manual_backward_in_automatic_optimization(tmp_path: Path) -> None:
-    class Mixes(TrainsOnly):
-        def training_step(self, batch: Tensor, batch_idx: int) -> None:
-            self.manual_backward(self(batch).mean())
-
-    with pytest.raises(UsageError, match="automatic_optimization = False"):
-        fit(tmp_path, Mixes())
-
-
-@pytest.mark.parametrize("returned", [1.0, "x", [1]], ids=repr)
-def test_what_a_manual_step_may_not_return(tmp_path: Path, returned: Any) -> None:
-    class Returns(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
-            return returned
-
-    with pytest.raises(UsageError, match="training_step"):
-        fit(tmp_path, Returns())
-
-
-def test_outputs_of_manual_steps(tmp_path: Path) -> None:
-    outputs: list[Any] = []
-
-    class Returns(Manual):
-        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
-            loss = self(batch).mean()
-            return (loss, {"anything": 3}, None)[batch_idx]
-
-        def on_train_batch_end(self, output: Any, batch: Any, batch_idx: int) -> None:
-            outputs.append(output)
-
-    fit(tmp_path, Returns(), train=3)
-    assert outputs == [{"loss": 0.0}, {"anything": 3}, {}]
-    assert outputs[0]["loss"].requires_grad is False
-
-
-# -------------------------------------------------------------------------------------------- signatures
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        lambda self, batch: self(batch).mean(),
-        lambda self, batch, batch_idx: self(batch).mean(),
-        lambda self, *args: self(args[0]).mean(),
-        lambda self, batch, batch_idx, extra=None: self(batch).mean(),
-        lambda self, batch, batch_idx, *, extra=None: self(batch).mean(),
-        lambda self, batch, **kwargs: self(batch).mean(),
-    ],
-    ids=["batch", "both", "*args", "default", "keyword default", "**kwargs"],
-)
-def test_signatures_of_training_step(tmp_path: Path, step: Any) -> None:
-    module = small(training_step=step)
-    fit(tmp_path, module, train=2)
-    assert module.w.item() == -1.5
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        lambda self: None,
-        lambda self, batch, batch_idx, optimizer_idx: None,
-        lambda self, batch, batch_idx, *, hiddens: None,
-    ],
-    ids=["nothing", "optimizer_idx", "required keyword"],
-)
-def test_signatures_of_training_step_that_do_not_fit(tmp_path: Path, step: Any) -> None:
-    with pytest.raises(UsageError, match=r"(?s)Scripted\.training_step.*batch, batch_idx"):
-        fit(tmp_path, small(training_step=step))
-
-
-EVALUATION_SIGNATURES = {
-    "default": lambda self, batch, batch_idx, dataloader_idx=0: self.seen.append(dataloader_idx),
-    "position": lambda self, batch, batch_idx, dataloader_idx: self.seen.append(dataloader_idx),
-    "*args": lambda self, *args: self.seen.append(args[2]),
-    "**kwargs": lambda self, batch, batch_idx, **kwargs: self.seen.append(kwargs["dataloader_idx"]),
-    "keyword": lambda self, batch, batch_idx, *, dataloader_idx: self.seen.append(dataloader_idx),
-}
-
-
-@pytest.mark.parametrize("signature", EVALUATION_SIGNATURES)
-@pytest.mark.parametrize("method", ["validate", "test", "predict"])
-def test_several_loaders_are_told_apart(tmp_path: Path, method: str, signature: str) -> None:
-    step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
-    module = small(**{step: EVALUATION_SIGNATURES[signature], "seen": []})  # type: ignore[arg-type]
-    getattr(make_trainer(tmp_path), method)(module, [batches(1), batches(1)])
-    assert module.seen == [0, 1]
-
-
-@pytest.mark.parametrize("method", ["validate", "test", "predict"])
-def test_several_loaders_need_an_argument_to_be_told_apart(tmp_path: Path, method: str) -> None:
-    step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
-    with pytest.raises(
-        UsageError, match=rf"(?s){step}.*def {step}\(self, batch, batch_idx, dataloader_idx=0\)"
-    ):
-        getattr(make_trainer(tmp_path), method)(
-            small(**{step: lambda self, batch, batch_idx: None}), [batches(1), batches(1)]
-        )
-
-
-@pytest.mark.parametrize("method", ["validate", "test", "predict"])
-def test_one_loader_is_not_told_apart(tmp_path: Path, method: str) -> None:
-    step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
-    with pytest.raises(UsageError, match=rf"(?s){step}.*dataloader_idx"):
-        getattr(make_trainer(tmp_path), method)(
-            small(**{step: lambda self, batch, batch_idx, dataloader_idx: None}), batches(1)
-        )
-
-
-def test_batch_hook_that_does_not_take_the_loader(tmp_path: Path) -> None:
-    """The error names the hook, before or at the first batch."""
-    module = small(
-        validation_step=EVALUATION_SIGNATURES["default"],
-        seen=[],  # type: ignore[arg-type]
-        on_validation_batch_end=lambda self, outputs, batch, batch_idx: None,
-    )
-    with pytest.raises(UsageError, match=r"on_validation_batch_end"):
-        make_trainer(tmp_path).validate(module, [batches(1), batches(1)])
-
-
-def test_a_batch_of_its_own_kind_is_handed_on(tmp_path: Path) -> None:
-    """Whatever a loader gives is the batch."""
-    seen: list[Any] = []
-    things = [None, "text", object(), {1, 2}]
-    fit(tmp_path, small(training_step=lambda self, batch, batch_idx: seen.append(batch)), train=Given(things))
-    assert seen == things
