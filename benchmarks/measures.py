@@ -32,7 +32,7 @@ class Bench:
 
     def per_step(self, run: str, framework: str, *, steps: int) -> Callable[[], float]:
         """Microseconds for each of so many steps, once the loop is warm."""
-        warmup = min(10, steps)
+        warmup = max(10, steps // 4)
         request = {
             "run": run,
             "framework": framework,

@@ -67,7 +67,7 @@ def fit_epoch(run: Run) -> None:
     transfer = batch_transfer(run)
     take = in_span(run, "train_dataloader_next", stream.take)
     run_step = in_span(run, "run_training_batch", step.run)
-    batch, complete = None, progress.batch >= run.train_loaders.lengths[0]
+    batch, complete = None, progress.is_last_batch
 
     while progress.optimizer_step < step_limit and not (stop.requested and may_stop(run)):
         batch = take()
@@ -90,6 +90,7 @@ def fit_epoch(run: Run) -> None:
         updated = run_step(batch, batch_idx, is_last)
         progress.batch += 1
         progress.total_batch += 1
+        progress.is_last_batch, progress.schedulers_wait = is_last, updated
         progress.point = QuietPoint.BATCH_END
         if updated:
             progress.window += 1
@@ -112,6 +113,7 @@ def fit_epoch(run: Run) -> None:
             validate(run)
         if updated and run.schedulers:
             step_schedulers(run, "step", on_plateau=True)
+        progress.schedulers_wait = False
         complete = is_last
 
     logbook.batch = None
@@ -128,7 +130,7 @@ def open_epoch(run: Run) -> BatchStream:
         restore_random_state(run)
         load_train_data(run)
         run.hooks.resolve(run)
-        progress.batch = progress.epoch_window = 0
+        progress.start_epoch()
         run.log_step = progress.window
         for call in run.hooks.on_train_epoch_start:
             call()
@@ -190,9 +192,12 @@ def take_up(run: Run) -> None:
     """Do what was left to do after the batch that a checkpoint was saved at."""
     progress = run.progress
     run.log_step = max(progress.window - 1, 0)
-    run.is_last_batch = progress.batch >= run.train_loaders.lengths[0]
+    run.is_last_batch = progress.is_last_batch
     if progress.point is QuietPoint.BATCH_END and is_due(run, run.is_last_batch):
         validate(run)
+    if progress.schedulers_wait:
+        step_schedulers(run, "step", on_plateau=True)
+        progress.schedulers_wait = False
 
 
 def sanity_check(run: Run) -> None:
@@ -261,9 +266,11 @@ def may_stop(run: Run) -> bool:
 def reason_to_stop(run: Run) -> str | None:
     """Why there is no next epoch; None if there is one."""
     options, progress, stop = run.fit_options, run.progress, run.stop
+    if progress.resumes_epoch:
+        return None  # what a checkpoint left of an epoch is done whatever the limits say
     if progress.optimizer_step >= options.step_limit:
         return f"max_steps={options.max_steps} reached"
-    if progress.epoch >= options.epoch_limit and not progress.resumes_epoch:
+    if progress.epoch >= options.epoch_limit:
         return f"max_epochs={int(options.epoch_limit)} reached"
     if stop.requested:
         if may_stop(run):

@@ -71,6 +71,7 @@ def begin_training(run: Run) -> None:
         custom_scheduler_step=is_overridden("lr_scheduler_step", run.module, LightningModule),
     )
     run.use_optimizers(optimizers)
+    run.progress.start_epoch()  # an epoch that an earlier fit did not finish begins again
     if run.checkpoint is not None:
         assert run.ckpt_path is not None
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)

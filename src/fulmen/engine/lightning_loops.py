@@ -78,6 +78,7 @@ def to_progress(loops: dict[str, Any], global_step: int) -> Progress:
         total_batch=batches["total"]["processed"],
         optimizer_step=global_step,
         window=windows,
+        is_last_batch=bool(batches.get("is_last_batch")),
     )
     if epochs["processed"] == epochs["ready"] or not current["processed"]:
         progress.batch = 0  # saved at the end of an epoch, or between two

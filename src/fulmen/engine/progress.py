@@ -37,6 +37,10 @@ class Progress:
     """Accumulation windows that are finished: the step that loggers are given."""
     epoch_window: int = 0
     """The same, in the epoch under way."""
+    is_last_batch: bool = False
+    """Whether the batch that was finished last is the epoch's last."""
+    schedulers_wait: bool = False
+    """Whether schedulers that follow a metric at each step have not stepped for the last batch yet."""
     point: QuietPoint = QuietPoint.BETWEEN_EPOCHS
 
     @property
@@ -51,7 +55,7 @@ class Progress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state that `state_dict` gave."""
         for name, value in state.items():
-            setattr(self, name, QuietPoint(value) if name == "point" else int(value))
+            setattr(self, name, QuietPoint(value) if name == "point" else type(getattr(self, name))(value))
         if self.point is QuietPoint.EPOCH_DONE:
             self.start_next_epoch()
 
@@ -66,11 +70,18 @@ class Progress:
             self,
             batch=self.batch - batches,
             total_batch=self.total_batch - batches,
+            is_last_batch=False,
+            schedulers_wait=False,
             point=QuietPoint.VALIDATED,
         )
 
     def start_next_epoch(self) -> None:
         """The epoch under way is finished."""
         self.epoch += 1
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Nothing of the epoch under way is done."""
         self.batch = self.epoch_window = 0
+        self.is_last_batch = self.schedulers_wait = False
         self.point = QuietPoint.BETWEEN_EPOCHS
