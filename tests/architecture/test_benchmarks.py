@@ -1,0 +1,43 @@
+"""The benchmark runs, and its table has what it promises; how fast anything is is no test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from .sources import ROOT
+
+QUESTIONS = (
+    "a training step, every extra off",
+    "a call of `self.log`",
+    "a validation batch",
+    "with progress bar, CSV logger, checkpoints",
+    "the import",
+    "from `Trainer()` to the first batch",
+    "from the import to the first batch",
+    "growth of resident memory",
+    "growth of Python's memory",
+    "host reads in 40 steps between two flushes",
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bars are drawn to a terminal, memory is read in /proc")
+def test_the_table_answers_each_question() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--no-peers", "--rounds", "1", "--steps", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+    machine, table = done.stdout.split("\n\n")
+    assert re.search(r"Python \d.*torch \d", machine)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert {len(row) for row in rows} == {8}
+    asked = [row[0].strip("*") for row in rows if row[0].startswith("**")]
+    assert len(asked) == len(QUESTIONS)
+    assert all(question in title for question, title in zip(QUESTIONS, asked, strict=True))
+    answers = [row for row in rows if row[0] == "fulmen"]
+    assert len(answers) == len(QUESTIONS)
+    assert all(float(least) <= float(middle) for _, least, middle, *_ in answers)
+    assert answers[-1][1:3] == ["0", "0"]
