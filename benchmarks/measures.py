@@ -82,7 +82,7 @@ def measures(bench: Bench) -> list[Measure]:
         ),
         Measure(
             "a training step, one value logged, with progress bar, CSV logger, checkpoints (µs)",
-            _against_bare(bench, "training", "training, defaults", steps=10 * bench.steps),
+            _against_bare(bench, "training", "training, defaults", steps=40 * bench.steps),
             rounds=bench.turns(1 / 4),
             target=25,
         ),
