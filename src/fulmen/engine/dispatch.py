@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fulmen.base.overrides import accepts, is_overridden, positional_capacity
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
-from fulmen.core.hooks import EVENTS, STEP_LOG_RULES, Hook
+from fulmen.core.hooks import EVENTS, Hook
 from fulmen.core.module import LightningModule
 from fulmen.errors import UsageError
 
@@ -40,12 +40,19 @@ class Dispatch:
     def resolve(self, run: Run) -> None:
         """Find out who overrides what, at this moment."""
         for hook in EVENTS:
-            setattr(self, hook.name, tuple(_listeners(run, hook, run.callbacks)))
+            setattr(self, hook.name, _event(run, hook.name, _listeners(run, hook, run.callbacks)))
         epoch_end = next(hook for hook in EVENTS if hook.name == "on_train_epoch_end")
         monitors = [callback for callback in run.callbacks if callback.monitors_metrics]
         others = [callback for callback in run.callbacks if not callback.monitors_metrics]
-        self.on_train_epoch_end = tuple(_listeners(run, epoch_end, others))
-        self.on_train_epoch_end_for_monitors = tuple(_of_callbacks(run, epoch_end.name, monitors))
+        self.on_train_epoch_end = _event(run, epoch_end.name, _listeners(run, epoch_end, others))
+        self.on_train_epoch_end_for_monitors = _event(
+            run, epoch_end.name, _of_callbacks(run, epoch_end.name, monitors)
+        )
+
+
+def _event(run: Run, name: str, calls: list[Call]) -> tuple[Call, ...]:
+    """Nothing where nobody listens; else one callable that calls all, with what `log` means in this hook."""
+    return (run.logbook.within(name, *calls),) if calls else ()
 
 
 def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
@@ -57,25 +64,20 @@ def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
         and run.datamodule is not None
         and is_overridden(name, run.datamodule, LightningDataModule)
     ):
-        from_data.append(wrap(run, name, run.datamodule, getattr(run.datamodule, name)))
+        from_data.append(spanned(run, run.datamodule, name, getattr(run.datamodule, name)))
     calls = _of_callbacks(run, name, callbacks)
     if hook.module and is_overridden(name, run.module, LightningModule):
-        calls.append(wrap(run, name, run.module, getattr(run.module, name)))
+        calls.append(spanned(run, run.module, name, getattr(run.module, name)))
     # The others are told of an exception before the data is.
     return calls + from_data if name == "on_exception" else from_data + calls
 
 
 def _of_callbacks(run: Run, name: str, callbacks: list[Callback]) -> list[Call]:
     return [
-        wrap(run, name, callback, partial(getattr(callback, name), run.trainer, run.module))
+        spanned(run, callback, name, partial(getattr(callback, name), run.trainer, run.module))
         for callback in callbacks
         if is_overridden(name, callback, Callback)
     ]
-
-
-def wrap(run: Run, name: str, owner: Any, call: Call) -> Call:
-    """`call`, with the meaning of `log` in this hook and, if there is a profiler, a span around it."""
-    return spanned(run, owner, name, run.logbook.within(name, call))
 
 
 def spanned(run: Run, owner: Any, name: str, call: Call) -> Call:
@@ -110,10 +112,7 @@ def overridden_step(run: Run, name: str) -> Call | None:
     """The module's own version of a hook with exactly one callable, or None where it is the default."""
     if not is_overridden(name, run.module, LightningModule):
         return None
-    call = getattr(run.module, name)
-    if name in STEP_LOG_RULES:
-        return wrap(run, name, run.module, call)
-    return spanned(run, run.module, name, run.logbook.within(name, call))
+    return run.logbook.within(name, spanned(run, run.module, name, getattr(run.module, name)))
 
 
 def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = False) -> Call:

@@ -80,10 +80,10 @@ def fit_epoch(run: Run) -> None:
         if transfer is not None:
             batch = transfer(batch, 0)
         logbook.batch = batch
-        skips = False
+        skips = None
         for call in hooks.on_train_batch_start:
-            skips |= call(batch, batch_idx) == -1
-        if skips:
+            skips = call(batch, batch_idx)
+        if type(skips) is int and skips == -1:
             step_schedulers(run, "epoch", on_plateau=False)
             break
 

@@ -76,15 +76,26 @@ class Logbook:
             self._tables[key] = ScopedSlots(hook, dataloader_idx)
         return self._tables[key]
 
-    def within(self, hook: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, with `log` meaning what it means in `hook`."""
+    def within(self, hook: str, *calls: Callable[..., Any]) -> Callable[..., Any]:
+        """One callable for all `calls`, with `log` meaning what it means in `hook`.
+
+        It returns what a single call does; of several, -1 if one of them does.
+        """
         slots = self.scope(hook)
+        single = calls[0] if len(calls) == 1 else None
 
         def scoped(*args: Any, **kwargs: Any) -> Any:
             before = self.slots
             self.slots = slots if self.dataloader_idx is None else self.scope(hook, self.dataloader_idx)
             try:
-                return call(*args, **kwargs)
+                if single is not None:
+                    return single(*args, **kwargs)
+                result = None
+                for call in calls:
+                    returned = call(*args, **kwargs)
+                    if type(returned) is int and returned == -1:
+                        result = -1
+                return result
             finally:
                 self.slots = before
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 _LEAST_INTERVAL_S = 0.1
-_REST_PER_WORK = 50  # after drawing for a while, none for 50 times as long: at most 2% of a run
+_REST_PER_WORK = 100  # after drawing for a while, none for 100 times as long: at most 1% of a run
 _SAVED_REST_S = 1.0  # rest taken beforehand that counts, so that a few drawings may follow each other
 
 
@@ -53,7 +53,7 @@ class DrawnProgressBar(ProgressBar, ABC):
     """Draws a bar for training and one for each evaluation, which is below the first during a fit.
 
     A drawing shows the state of its moment and the values of the last flush. There are at most ten per
-    second, and they take at most 2% of the time: batches that come too fast are passed over. With
+    second, and they take at most 1% of the time: batches that come too fast are passed over. With
     `refresh_rate=n`, only every n-th batch may be drawn; 0 shows nothing. With `leave`, the bars of all
     epochs stay.
     """
