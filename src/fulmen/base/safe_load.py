@@ -77,8 +77,8 @@ def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
 def _reason(text: str) -> str:
     """The sentence of torch's error that says what is wrong, without the advice around it."""
     _, marker, reason = text.rpartition("WeightsUnpickler error: ")
-    paragraphs = [part.strip() for part in reason.split("\n\n") if part.strip()] or ["empty file"]
-    return paragraphs[0 if marker else min(1, len(paragraphs) - 1)].partition("\n")[0]
+    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["empty file"]
+    return lines[0 if marker else min(1, len(lines) - 1)]
 
 
 def _stand_ins(content: Any) -> list[Any]:
