@@ -8,6 +8,7 @@ import marshal
 import pstats
 import re
 from collections import defaultdict
+from typing import Any
 
 from fulmen.base import files
 from fulmen.core.profiler import Profiler
@@ -97,6 +98,10 @@ class AdvancedProfiler(Profiler):
     def teardown(self, stage: str | None) -> None:
         self._pause()  # spans that an error left open
         self._open.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # cProfile's measurements stay in the process that made them.
+        return self.__dict__ | {"profiled_actions": defaultdict(cProfile.Profile), "_open": []}
 
 
 def _total_s(profile: cProfile.Profile) -> float:
