@@ -17,7 +17,7 @@ from fulmen.loggers import CSVLogger
 from .small_runs import Batches, Regression, bare_trainer
 from .sources import PACKAGE
 
-MOST_CALLS_PER_STEP = 14
+MOST_CALLS_PER_STEP = 8
 MOST_CALLS_PER_LOGGED_VALUE = 3
 PER_BATCH = {
     "on_train_batch_start",

@@ -39,7 +39,7 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
     if run.ckpt_path is not None:
         run.checkpoint = checkpoints.read(run, run.ckpt_path, weights_only=weights_only)
         checkpoints.take_up_model(run, run.checkpoint, run.ckpt_path)
-        info(f"Taken up: {run.ckpt_path}")
+        info(f"Restored from {run.ckpt_path}")
     run.strategy.setup(run.module)
     if run.profiler is not None:
         run.profiler.watch(run.module)

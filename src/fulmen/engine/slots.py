@@ -119,15 +119,26 @@ class Slot(BaseSlot):
         self.weighs = on_epoch and self.reduction == "mean"
         self.last: Value = 0.0
         self._enable_graph = arguments.enable_graph
+        self._cell: Tensor | None = None
+        """Where step values are copied to, one after the other; who reads one gets a copy."""
+        self._cell_dtype: torch.dtype | None = None
         self._sample_count = sample_count
         self.reset()
 
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """Take a value. A tensor is copied, for user code may go on to change it in place."""
         if isinstance(value, Tensor):
-            value = (value if self._enable_graph else value.detach()).clone()
-            if value.dim():
-                value = self._single(value)
+            if self._cell is not None and value.dtype is self._cell_dtype:
+                try:  # `data` is as `detach`, without its bookkeeping: it is only read
+                    value = self._cell.copy_(value.data)
+                except RuntimeError:  # of another shape
+                    value = self._cell.copy_(self._single(value.detach()))
+            else:
+                value = (value if self._enable_graph else value.detach()).clone()
+                if value.dim():
+                    value = self._single(value)
+                if not (self.on_epoch or self._enable_graph):
+                    self._cell, self._cell_dtype = value, value.dtype
         elif type(value) is not float:
             value = self._number(value)
         self.last = value
@@ -209,7 +220,8 @@ class Slot(BaseSlot):
         return values.min() if self.reduction == "min" else values.max()
 
     def step_values(self) -> dict[str, Value]:
-        return {self.name: self.last}
+        last = self.last
+        return {self.name: last.clone() if isinstance(last, Tensor) else last}
 
     def epoch_values(self) -> dict[str, Value]:
         total, weight = self.partial()
