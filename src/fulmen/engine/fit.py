@@ -63,7 +63,7 @@ def fit_epoch(run: Run) -> None:
     stream = open_epoch(run)
     hooks, progress, logbook, stop, step = run.hooks, run.progress, run.logbook, run.stop, run.step
     step_limit, log_every = run.fit_options.step_limit, run.report_options.log_every_n_steps
-    nowhere = logbook.scope(OUTSIDE)
+    nowhere, batch_end = logbook.scope(OUTSIDE), QuietPoint.BATCH_END
     transfer = batch_transfer(run)
     take = in_span(run, "train_dataloader_next", stream.take)
     run_step = in_span(run, "run_training_batch", step.run)
@@ -91,7 +91,7 @@ def fit_epoch(run: Run) -> None:
         progress.batch += 1
         progress.total_batch += 1
         progress.is_last_batch, progress.schedulers_wait = is_last, updated
-        progress.point = QuietPoint.BATCH_END
+        progress.point = batch_end
         if updated:
             progress.window += 1
             progress.epoch_window += 1

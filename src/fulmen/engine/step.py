@@ -150,7 +150,10 @@ class AutomaticStep(Step):
             if closes:
                 if self._prepares or count < self._window_size or self._hooks.on_before_optimizer_step:
                     self._before_step()
-                self._update()
+                if self._plain and self._has_gradients:
+                    self._optimizer.step()
+                else:
+                    self._update()
         if not closes:
             self.in_window = count
             return False
@@ -160,12 +163,8 @@ class AutomaticStep(Step):
 
     def _update(self) -> None:
         """Step the optimizer, unless there is nothing to step with but old gradients."""
-        optimizer = self._optimizer
-        if self._has_gradients or all(parameter.grad is None for parameter in _parameters(optimizer)):
-            if self._plain:
-                optimizer.step()
-            else:
-                self._step(optimizer)
+        if self._has_gradients or all(p.grad is None for p in _parameters(self._optimizer)):
+            self._step(self._optimizer)
 
     def _compute_gradients(self, batch: Any, batch_idx: int, first: bool) -> Tensor | None:
         """Forward and backward; the gradients of a window's first batch replace the old ones."""
