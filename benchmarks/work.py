@@ -134,10 +134,10 @@ def train(framework: str, batches: Batches, *, logged_values: int = 0) -> None:
     pl.Trainer(accelerator="cpu", max_epochs=1, **EXTRAS_OFF).fit(module, batches)
 
 
-def train_with_defaults(framework: str, batches: Batches) -> None:
-    """A fit with progress bar, CSV logger, checkpoints and model summary, and one value logged."""
+def train_with_defaults(framework: str, batches: Batches, *, logged_values: int = 0) -> None:
+    """A fit with progress bar, CSV logger, checkpoints and model summary."""
     pl = importlib.import_module(framework)
-    module = make_module(pl, logged_values=1, prog_bar=True)
+    module = make_module(pl, logged_values=logged_values, prog_bar=True)
     with TemporaryDirectory() as folder:
         logger = importlib.import_module(f"{framework}.loggers").CSVLogger(folder)
         trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=logger)
@@ -159,6 +159,7 @@ RUNS: dict[str, Callable[[str, Batches], None]] = {
     "training, 1 value": partial(train, logged_values=1),
     "training, 10 values": partial(train, logged_values=10),
     "training, defaults": train_with_defaults,
+    "training, defaults, 1 value": partial(train_with_defaults, logged_values=1),
     "validation": validate,
 }
 """By the name that a request gives."""

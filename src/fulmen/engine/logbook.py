@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +31,7 @@ OUTSIDE = "outside"
 """The scope in which no hook runs."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A value on its way to the tables, under the name that loggers and bar show."""
 
     name: str
@@ -166,7 +164,7 @@ class Logbook:
 
     def hold_step(self, stage: str, step: int) -> None:
         """Keep the step values of an evaluation batch for the next flush; callbacks do not see them."""
-        self._held += self._take_dirty(stage, step)
+        self._held += [entry._replace(value=_kept(entry.value)) for entry in self._take_dirty(stage, step)]
 
     def flush_held(self) -> None:
         """Give the step values that were held to everybody, one row per step."""
@@ -200,7 +198,7 @@ class Logbook:
             self._held.clear()
             return {}
         # Readers see the last step values too; loggers get those at their own steps.
-        numbers = self._publish([replace(entry, logger=False) for entry in steps] + entries, step, epoch)
+        numbers = self._publish([entry._replace(logger=False) for entry in steps] + entries, step, epoch)
         self.logged_table.update({entry.name: numbers[entry.name] for entry in steps if entry.logger})
         return {entry.name: numbers[entry.name] for entry in entries}
 
@@ -246,6 +244,7 @@ class Logbook:
         """Bring `callback_table` up to date with the values of this moment."""
         for slot in self.dirty["train"]:
             for name, value in slot.step_values().items():
+                value = _kept(value)
                 if slot.on_epoch:
                     self.callback_table[f"{name}_step{slot.suffix}"] = value
                 if not (slot.on_epoch and self._closing == "train"):  # then the plain name is the epoch's
@@ -300,7 +299,7 @@ class Logbook:
 
     def logged_metrics(self) -> dict[str, Tensor]:
         """The latest value of every name that loggers get, as tensors."""
-        unflushed = {entry.name: entry.value for entry in self._unflushed() if entry.logger}
+        unflushed = {entry.name: _kept(entry.value) for entry in self._unflushed() if entry.logger}
         return {name: _as_tensor(value) for name, value in {**self.logged_table, **unflushed}.items()}
 
     def progress_bar_metrics(self) -> dict[str, float]:
@@ -367,6 +366,11 @@ def _resolve_cadence(name: str, hook: str, on_step: bool | None, on_epoch: bool 
             received=f"on_step={on_step}, on_epoch={on_epoch}",
         )
     return step, epoch
+
+
+def _kept(value: Value) -> Value:
+    """A step value that stays what it is."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _as_tensor(value: Value) -> Tensor:

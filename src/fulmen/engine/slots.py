@@ -82,6 +82,10 @@ class BaseSlot(ABC):
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """Take what was logged."""
 
+    def _mark_fresh(self) -> None:
+        self.fresh = True
+        self._dirty.append(self)
+
     @property
     @abstractmethod
     def used(self) -> bool:
@@ -89,7 +93,7 @@ class BaseSlot(ABC):
 
     @abstractmethod
     def step_values(self) -> dict[str, Value]:
-        """The last values, by plain name."""
+        """The last values, by plain name; the next ones may be written over them."""
 
     @abstractmethod
     def epoch_values(self) -> dict[str, Value]:
@@ -119,32 +123,27 @@ class Slot(BaseSlot):
         self.weighs = on_epoch and self.reduction == "mean"
         self.last: Value = 0.0
         self._enable_graph = arguments.enable_graph
-        self._cell: Tensor | None = None
-        """Where step values are copied to, one after the other; who reads one gets a copy."""
         self._cell_dtype: torch.dtype | None = None
+        """The type of the cell, where step values are copied to, one after the other; None without one."""
+        self._copy_to_cell: Callable[[Tensor], Tensor]
         self._sample_count = sample_count
         self.reset()
 
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """Take a value. A tensor is copied, for user code may go on to change it in place."""
         if isinstance(value, Tensor):
-            if self._cell is not None and value.dtype is self._cell_dtype:
+            if value.dtype is self._cell_dtype:
                 try:  # `data` is as `detach`, without its bookkeeping: it is only read
-                    value = self._cell.copy_(value.data)
+                    value = self._copy_to_cell(value.data)
                 except RuntimeError:  # of another shape
-                    value = self._cell.copy_(self._single(value.detach()))
+                    value = self._copy_to_cell(self._single(value.detach()))
             else:
-                value = (value if self._enable_graph else value.detach()).clone()
-                if value.dim():
-                    value = self._single(value)
-                if not (self.on_epoch or self._enable_graph):
-                    self._cell, self._cell_dtype = value, value.dtype
+                value = self._copy(value)
         elif type(value) is not float:
             value = self._number(value)
         self.last = value
         if self.on_step and not self.fresh:
-            self.fresh = True
-            self._dirty.append(self)
+            self._mark_fresh()
         if self.on_epoch:
             self.reduced = False
             self._pending.append(value)
@@ -152,6 +151,14 @@ class Slot(BaseSlot):
                 self._weights.append(self._sample_count() if batch_size is None else batch_size)
             if len(self._pending) == FOLD_EVERY and isinstance(self.reduction, str):
                 self._fold()
+
+    def _copy(self, value: Tensor) -> Tensor:
+        copied = (value if self._enable_graph else value.detach()).clone()
+        if copied.dim():
+            copied = self._single(copied)
+        if not (self.on_epoch or self._enable_graph):
+            self._copy_to_cell, self._cell_dtype = copied.copy_, copied.dtype
+        return copied
 
     def _single(self, value: Tensor) -> Tensor:
         if value.numel() != 1:
@@ -220,8 +227,7 @@ class Slot(BaseSlot):
         return values.min() if self.reduction == "min" else values.max()
 
     def step_values(self) -> dict[str, Value]:
-        last = self.last
-        return {self.name: last.clone() if isinstance(last, Tensor) else last}
+        return {self.name: self.last}
 
     def epoch_values(self) -> dict[str, Value]:
         total, weight = self.partial()
@@ -290,8 +296,7 @@ class MetricSlot(BaseSlot):
         self._used = True
         self.reduced = False
         if self.on_step and not self.fresh:
-            self.fresh = True
-            self._dirty.append(self)
+            self._mark_fresh()
 
     @property
     def used(self) -> bool:
