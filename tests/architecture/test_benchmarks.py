@@ -15,6 +15,7 @@ QUESTIONS = (
     "a call of `self.log`",
     "a validation batch",
     "with progress bar, CSV logger, checkpoints",
+    "the same with one value logged",
     "the import",
     "from `Trainer()` to the first batch",
     "from the import to the first batch",
