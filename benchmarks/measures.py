@@ -8,6 +8,7 @@ from functools import partial
 
 from benchmarks.process import Worker, measure_first, measure_import
 from benchmarks.rounds import Contestant, Measure
+from benchmarks.saves import BETWEEN
 
 OURS = "fulmen"
 LIGHTNING = "lightning.pytorch"
@@ -51,6 +52,15 @@ class Bench:
         """The same in a process of its own, where nothing is imported yet but torch."""
         request = {"run": run, "framework": framework, "first": -1, "last": 0, "probe": "clock"}
         return lambda: measure_first(self.pythons[framework], self.core, **request) / 1000
+
+    def save(
+        self, framework: str, *, state_mb: int, in_background: bool, is_first: bool = False
+    ) -> Callable[[], float]:
+        """Milliseconds that the steps wait for a save."""
+        options = {"state_mb": state_mb, "in_background": in_background, "is_first": is_first}
+        first, last = BETWEEN
+        request = {"run": "saves", "framework": framework, "first": first, "last": last, "probe": "clock"}
+        return lambda: self.workers[framework].measure(**request, **options) / 1000
 
     def change(self, run: str, framework: str, probe: str, first: int, last: int) -> Callable[[], float]:
         """What changes between two batches."""
@@ -112,6 +122,13 @@ def measures(bench: Bench) -> list[Measure]:
             _starts(bench, bench.first_batch_of_a_process),
             rounds=bench.turns(1 / 30),
             warm=False,
+        ),
+        Measure(
+            f"a save of {8 * bench.steps} MB while training (ms that the steps wait)",
+            _saves(bench, state_mb=8 * bench.steps),
+            rounds=bench.turns(1 / 20),
+            warm=False,
+            target_times=0.25,
         ),
         Measure(
             f"growth of resident memory over {400 * bench.steps} steps with one value logged (kB)",
@@ -176,6 +193,23 @@ def _starts(bench: Bench, time_to_first_batch: Callable[[str, str], Callable[[],
         contestants += [
             Contestant(baseline, time_to_first_batch("bare training", framework)),
             Contestant(framework, time_to_first_batch("training", framework), over=baseline),
+        ]
+    return contestants
+
+
+def _saves(bench: Bench, *, state_mb: int) -> list[Contestant]:
+    """Each framework, with saves that are written at once and in the background."""
+    contestants = []
+    for framework in bench.workers:
+        at_once = f"{framework}, at once"
+        contestants += [
+            Contestant(at_once, bench.save(framework, state_mb=state_mb, in_background=False)),
+            Contestant(
+                f"{framework}, the first",
+                bench.save(framework, state_mb=state_mb, in_background=True, is_first=True),
+                over=at_once,
+            ),
+            Contestant(framework, bench.save(framework, state_mb=state_mb, in_background=True), over=at_once),
         ]
     return contestants
 

@@ -29,6 +29,8 @@ class Measure:
     """What part of a difference is the cost of one: a tenth, where something is done ten times."""
     target: float | None = None
     """The most that it should be for us."""
+    target_times: float | None = None
+    """The most that it should be for us, as a multiple of what we are compared with."""
 
 
 @dataclass(frozen=True)

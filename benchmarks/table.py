@@ -53,10 +53,14 @@ def _compared(comparison: Comparison | None) -> list[str]:
 
 
 def _verdict(measure: Measure, row: Row) -> str:
-    if measure.target is None:
+    if row.comparison is not None and measure.target_times is not None:
+        unit, target, reached = " times", measure.target_times, row.comparison.times
+    elif measure.target is not None:
+        unit, target = "", measure.target
+        reached = row.median if row.comparison is None else row.comparison.over
+    else:
         return ""
-    reached = row.median if row.comparison is None else row.comparison.over
-    return f"{measure.target:g}: {'met' if reached <= measure.target else 'missed'}"
+    return f"{target:g}{unit}: {'met' if reached <= target else 'missed'}"
 
 
 def _number(value: float) -> str:

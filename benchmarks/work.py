@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -149,25 +147,3 @@ def validate(framework: str, batches: Batches) -> None:
     pl = importlib.import_module(framework)
     trainer = pl.Trainer(accelerator="cpu", **EXTRAS_OFF)
     trainer.validate(make_module(pl, logged_values=1), batches, verbose=False)
-
-
-RUNS: dict[str, Callable[[str, Batches], None]] = {
-    "bare training": train_bare,
-    "bare validation": validate_bare,
-    "ignite training": train_with_ignite,
-    "training": train,
-    "training, 1 value": partial(train, logged_values=1),
-    "training, 10 values": partial(train, logged_values=10),
-    "training, defaults": train_with_defaults,
-    "training, defaults, 1 value": partial(train_with_defaults, logged_values=1),
-    "validation": validate,
-}
-"""By the name that a request gives."""
-
-
-def measure(run: str, framework: str, first: int, last: int, read: Callable[[], float]) -> float:
-    """What changes while a run takes its batches from `first` to `last`."""
-    gc.collect(1)  # what the run before left behind is not to be collected at the expense of this one
-    batches = Batches(first, last, read)
-    RUNS[run](framework, batches)
-    return batches.change

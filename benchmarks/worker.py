@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from benchmarks.probes import PROBES
-from benchmarks.work import measure
+from benchmarks.runs import measure
 
 
 def main(core: str, results_fd: str) -> None:

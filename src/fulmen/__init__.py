@@ -2,6 +2,7 @@
 
 from fulmen import callbacks, loggers, profilers, strategies
 from fulmen.base.random import seed_everything
+from fulmen.base.version import VERSION
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
@@ -9,7 +10,7 @@ from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.result import FitResult
 from fulmen.trainer import Trainer
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Callback",

@@ -19,6 +19,7 @@ QUESTIONS = (
     "the import",
     "from `Trainer()` to the first batch",
     "from the import to the first batch",
+    "a save of 32 MB while training",
     "growth of resident memory",
     "growth of Python's memory",
     "host reads in 40 steps between two flushes",

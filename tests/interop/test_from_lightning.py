@@ -161,7 +161,7 @@ def structure(tree: Any) -> Any:
 def test_our_own_checkpoints_have_every_part_of_theirs(name: str, tmp_path: Path) -> None:
     """The same keys at the top and in `loops`, plain data of the same types; and our own part beside them."""
     resumed(name, tmp_path)
-    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    newest = max((tmp_path / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     ours, theirs = (torch.load(path, weights_only=True) for path in (newest, checkpoint(name)))
     assert set(ours) - set(theirs) == {"fulmen"}
     assert set(theirs) - set(ours) == set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 SEED = 11
 FEATURES = 4
@@ -78,6 +78,12 @@ class SampleStream(IterableDataset[tuple[Tensor, Tensor]]):
 def shuffled() -> DataLoader:
     """Augmented in this process, in an order drawn from the global generator."""
     return DataLoader(AugmentedSamples(), batch_size=BATCH_SIZE, shuffle=True)
+
+
+def shuffled_tensors() -> DataLoader:
+    """Nothing is drawn but the order."""
+    samples = Samples()
+    return DataLoader(TensorDataset(samples.inputs, samples.targets), batch_size=BATCH_SIZE, shuffle=True)
 
 
 def in_order() -> DataLoader:

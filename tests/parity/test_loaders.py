@@ -15,7 +15,8 @@ import fulmen as pl
 from fulmen.engine.combined_loader import CombinedLoader
 
 from . import science
-from .ours import QUIET, outcome_of
+from .bare import Case, train_bare
+from .ours import QUIET, outcome_of, train
 from .outcome import Outcome, assert_same_outcome
 
 EPOCHS = 2
@@ -211,3 +212,10 @@ def test_overfitting_computes_what_a_bare_loop_on_the_first_batches_computes() -
     in_order = DataLoader(science.AugmentedSamples(), batch_size=science.BATCH_SIZE)
     by_hand = train_by_hand(lambda: ([batch] for batch in islice(in_order, 2)))
     assert_same_outcome(train_ours(science.shuffled(), TakesOne, overfit_batches=2), by_hand)
+
+
+@pytest.mark.parametrize("loader", [science.shuffled_tensors, science.in_order, science.EndingBatches])
+def test_exact_data_changes_nothing_where_nothing_is_drawn_for_a_batch(loader: Callable[[], Any]) -> None:
+    """The order of the samples, and what the net draws, are those of the bare loop."""
+    case = Case("", loader=loader)
+    assert_same_outcome(train(case, exact_data=True), train_bare(case))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import errno
+import glob
 import os
 import shutil
+import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-import torch
-
-from fulmen.errors import CheckpointError
+if sys.platform != "win32":
+    import fcntl
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
+
+TEMPORARY = ".tmp"
+"""How the names of files end that are not complete."""
 
 
 def is_url(path: AnyPath) -> bool:
@@ -39,6 +44,15 @@ def join(folder: AnyPath, *names: str) -> str:
         if is_url(folder)
         else os.path.join(_local(folder), *names)
     )
+
+
+def hidden_beside(path: AnyPath, suffix: str) -> str:
+    """The path of `.<name><suffix>` in the folder of `path`."""
+    if is_url(path):
+        folder, _, name = str(path).rpartition("/")
+        return f"{folder}/.{name}{suffix}"
+    folder, name = os.path.split(_local(path))
+    return os.path.join(folder, f".{name}{suffix}")
 
 
 def absolute(path: AnyPath) -> str:
@@ -99,6 +113,24 @@ def remove(path: AnyPath) -> None:
         shutil.rmtree(_local(path))
 
 
+def link(path: AnyPath, place: AnyPath) -> bool:
+    """Make `place` a relative symbolic link to what is at `path`; False where that is impossible."""
+    if is_url(path) or is_url(place) or not exists(path):
+        return False
+    target, name = _local(path), _local(place)
+    temporary = _temporary_beside(name)
+    try:
+        _remove_left_behind(Path(name))
+        os.symlink(os.path.relpath(target, os.path.dirname(name)), temporary, os.path.isdir(target))
+        if os.path.isdir(name) and not os.path.islink(name):
+            remove(name)  # a folder cannot be replaced in one go
+        os.replace(temporary, name)
+    except OSError:
+        remove(temporary)
+        return False
+    return True
+
+
 def open_file(path: AnyPath, mode: str = "r") -> IO[Any]:
     """Open a file on any file system."""
     newline = None if "b" in mode else ""  # what is written is what is read, on every file system
@@ -109,48 +141,88 @@ def open_file(path: AnyPath, mode: str = "r") -> IO[Any]:
 
 
 def write_whole(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that, whenever the process dies, either the old content is there or the new one.
+    """Write a file so that, whenever the process dies, either the old content is there or the new one."""
+    with open_whole(path) as file:
+        write(file)
 
-    Locally: a temporary file beside the target, fsync, rename, fsync of the folder. Object stores publish a
-    file when it is closed, which is the same promise.
+
+@contextmanager
+def open_whole(path: AnyPath, *, before_it_shows: Callable[[], None] | None = None) -> Iterator[IO[bytes]]:
+    """A file to write into that takes its place at the end, where there was no error, and never half written.
+
+    `before_it_shows` is called when the content is complete and safe, right before that.
     """
-    if is_url(path):
-        content = io.BytesIO()
-        write(content)  # first, for a remote file that is closed by an error would be published half written
-        fs, inner = _remote(path)
-        with fs.open(inner, "wb") as file:
-            file.write(content.getbuffer())
-        return
+    if is_folder(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with _open_remote(path, before_it_shows) if is_url(path) else _open_local(path, before_it_shows) as file:
+        yield file
+
+
+@contextmanager
+def _open_local(path: AnyPath, before_it_shows: Callable[[], None] | None) -> Iterator[IO[bytes]]:
     target = Path(_local(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    _remove_left_behind(target)
+    temporary = Path(_temporary_beside(target))  # on the same file system, so that it can be renamed
     try:
         with open(temporary, "wb") as file:
-            write(file)
+            with suppress(OSError):  # not every file system has locks; those without keep what is left behind
+                _lock(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if before_it_shows is not None:
+                before_it_shows()
+            if sys.platform == "win32":
+                file.close()  # what is open cannot be renamed there; elsewhere the lock is held until then
+            os.replace(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to see
+            temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
 
 
+@contextmanager
+def _open_remote(path: AnyPath, before_it_shows: Callable[[], None] | None) -> Iterator[IO[bytes]]:
+    fs, inner = _remote(path)
+    # Under another name, for an error in the middle closes the file, and closing is what publishes it.
+    temporary = _remote(_temporary_beside(path))[1]
+    try:
+        with fs.open(temporary, "wb") as file:
+            yield file
+        if before_it_shows is not None:
+            before_it_shows()
+        fs.mv(temporary, inner)  # stores that cannot rename copy, on the server, and delete
+    except BaseException:
+        with suppress(OSError):
+            fs.rm(temporary)
+        raise
+
+
+def _temporary_beside(path: AnyPath) -> str:
+    return hidden_beside(path, f".{uuid.uuid4().hex[:8]}{TEMPORARY}")
+
+
+def _remove_left_behind(target: Path) -> None:
+    """Delete the temporary files of `target` whose writers were killed; a living one holds a lock."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.????????{TEMPORARY}"):
+        with suppress(OSError), open(left, "r+b") as file:
+            _lock(file)
+            left.unlink()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Hold the file as long as it is open; `OSError` where somebody else does."""
+    if sys.platform != "win32":  # files that are open cannot be deleted there, which is as good
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there, and renames are durable
+    if sys.platform == "win32":  # folders cannot be opened there, and renames are durable
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def save_tensors(content: Any, path: AnyPath) -> None:
-    """`torch.save`, whole or not at all."""
-    try:
-        write_whole(path, lambda file: torch.save(content, file))
-    except OSError as error:
-        raise CheckpointError(
-            "The checkpoint could not be written.", received=f"{path}: {error.strerror or error}"
-        ) from error

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import zipfile
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from fulmen.base import files
+from fulmen.base.claims import demand_no_more_than_it_holds
 from fulmen.errors import CheckpointError, CheckpointNotFoundError
 
 
@@ -32,12 +35,14 @@ class Unrestored:
         return f"<unrestored {self.class_name}>"
 
 
-def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only: bool = True) -> Any:
+def load_tensors(
+    path: files.AnyPath, *, map_location: Any = None, weights_only: bool = True, mmap: bool = False
+) -> Any:
     """Read a file that `torch.save` wrote.
 
     With `weights_only`, nothing named in the file is imported or called: objects of classes that torch does
-    not know as harmless come back as `Unrestored`. Raises `CheckpointError` for a missing, truncated or
-    foreign file.
+    not know as harmless come back as `Unrestored`. With `mmap`, tensors of a local file in the zip format
+    are read when they are looked at. Raises `CheckpointError` for a missing, truncated or foreign file.
     """
     if not files.exists(path):
         raise CheckpointNotFoundError("There is no such checkpoint.", received=path)
@@ -48,8 +53,14 @@ def load_tensors(path: files.AnyPath, *, map_location: Any = None, weights_only:
         try:
             if not weights_only:
                 return torch.load(content, map_location=map_location, weights_only=False)
+            maps = mmap and content is file and zipfile.is_zipfile(file)
+            demand_no_more_than_it_holds(content)
+            source = str(path).removeprefix("file://") if maps else content
             with torch.serialization.safe_globals(_stand_ins(content)):
-                return torch.load(content, map_location=map_location, weights_only=True)
+                loaded = torch.load(source, map_location=map_location, weights_only=True, mmap=maps)
+            for _ in everything_in(loaded):  # raises where it is too deep
+                pass
+            return loaded
         except _DAMAGE as error:
             raise _unreadable(path, error) from error
         except Exception as error:
@@ -66,7 +77,7 @@ def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
     perhaps = ", or names code that is not run" if names_code else ""
     return CheckpointError(
         f"The file is not a checkpoint, or is damaged{perhaps}: {path}",
-        received=f"{type(error).__name__}: {_reason(str(error))}",
+        received=f"{type(error).__name__}: {_reason(str(error))}".removesuffix(": "),
         expected="a file written by Trainer.save_checkpoint or torch.save",
         fix="if you trust it: torch.serialization.add_safe_globals([...]), or weights_only=False"
         if names_code
@@ -77,7 +88,7 @@ def _unreadable(path: files.AnyPath, error: Exception) -> CheckpointError:
 def _reason(text: str) -> str:
     """The sentence of torch's error that says what is wrong, without the advice around it."""
     _, marker, reason = text.rpartition("WeightsUnpickler error: ")
-    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["empty file"]
+    lines = [line.strip() for line in reason.splitlines() if line.strip()] or [""]
     return lines[0 if marker else min(1, len(lines) - 1)]
 
 
@@ -94,7 +105,7 @@ def _stand_ins(content: Any) -> list[Any]:
 
 def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
     """Raise an error that names the first class in `content` that was not allowed."""
-    for leaf in _everything_in(content):
+    for leaf in everything_in(content):
         if isinstance(leaf, Unrestored) or (isinstance(leaf, type) and issubclass(leaf, Unrestored)):
             raise CheckpointError(
                 f"The part {part!r} of the checkpoint {path} holds an object that is not plain data.",
@@ -105,14 +116,28 @@ def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
             )
 
 
-def _everything_in(content: Any) -> Iterator[Any]:
-    """Leaves, keys and members of sets."""
-    if isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from _everything_in(key)
-            yield from _everything_in(value)
-    elif isinstance(content, (list, tuple, set, frozenset)):
-        for value in content:
-            yield from _everything_in(value)
-    else:
-        yield content
+_DEEPEST = 100
+"""Levels of collections: what copies and prints them by recursion manages so many."""
+
+
+def everything_in(content: Any) -> Iterator[Any]:
+    """Leaves, keys and members of sets; `ValueError` for what is nested without end or imitates a method."""
+    depths: dict[int, int] = {}
+    waiting = [(content, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, Mapping):
+            if isinstance(value, (OrderedDict, Counter)) and vars(value).keys() & set(dir(value.__class__)):
+                raise ValueError("a dict in it has attributes in place of its methods")
+            inner = [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inner = list(value)
+        else:
+            yield value
+            continue
+        # What is shared is looked at again only where it lies deeper, so that a tangle takes no time.
+        if depth > depths.get(id(value), 0):
+            if depth > _DEEPEST:
+                raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+            depths[id(value)] = depth
+            waiting.extend((each, depth + 1) for each in reversed(inner))

@@ -29,6 +29,16 @@ def check_retention(save_top_k: int, monitor: str | None, save_last: bool | str 
         )
 
 
+def check_on_save_error(value: str) -> None:
+    """Raise `ConfigError` where it is not clear what a save that fails means for the run."""
+    if value not in ("raise", "warn"):
+        raise ConfigError(
+            "ModelCheckpoint does not understand `on_save_error`.",
+            received=repr(value),
+            expected="'raise' or 'warn'",
+        )
+
+
 def check_cadence(steps: int | None, interval: timedelta | None, epochs: int | None) -> None:
     """Raise `ConfigError` where it is not clear when a checkpoint is due."""
     for name, value in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):

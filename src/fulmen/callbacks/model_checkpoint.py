@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,18 +13,29 @@ from torch import Tensor
 from fulmen.base import files
 from fulmen.base.report import info, warn, warn_once
 from fulmen.callbacks.checkpoint import Checkpoint, try_to_save
-from fulmen.callbacks.checkpoint_arguments import check_cadence, check_retention
-from fulmen.callbacks.checkpoint_files import default_folder, make_link, same_folder, yaml_number
+from fulmen.callbacks.checkpoint_arguments import check_cadence, check_on_save_error, check_retention
+from fulmen.callbacks.checkpoint_files import (
+    default_folder,
+    lies_below,
+    make_link,
+    same_folder,
+    visible_names,
+    write_scores,
+)
 from fulmen.callbacks.checkpoint_name import check_template, fill_template
 from fulmen.callbacks.clock import has_passed
 from fulmen.callbacks.monitoring import (
+    best_of,
+    candidates,
     check_mode,
     decides_at_epoch_end,
     is_better,
     metric_not_found,
     read_score,
+    worst_of,
     worst_score,
 )
+from fulmen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -48,6 +57,9 @@ class ModelCheckpoint(Checkpoint):
     `filename` may hold `{epoch}`, `{step}` and logged names, with formats: `{epoch}-{val_loss:.2f}` gives
     `epoch=3-val_loss=0.25.ckpt`, or `3-0.25.ckpt` without `auto_insert_metric_name`. A name that another
     run took is not overwritten but gets a version, unless `enable_version_counter` is off.
+
+    A save that fails ends the run with a `CheckpointError`; with `on_save_error="warn"` it is counted in
+    `failed_saves`, and training goes on. Either way the files of before stay, and so does the ranking.
     """
 
     CHECKPOINT_JOIN_CHAR: str = "-"
@@ -73,9 +85,12 @@ class ModelCheckpoint(Checkpoint):
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
         enable_version_counter: bool = True,
+        *,
+        on_save_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         check_mode(mode, "ModelCheckpoint")
         check_retention(save_top_k, monitor, save_last)
+        check_on_save_error(on_save_error)
         check_cadence(every_n_train_steps, train_time_interval, every_n_epochs)
         if filename is not None:
             check_template(filename)
@@ -97,6 +112,8 @@ class ModelCheckpoint(Checkpoint):
         self._every_n_epochs = every_n_epochs
         self._save_on_train_epoch_end = save_on_train_epoch_end
         self._enable_version_counter = enable_version_counter
+        self._on_save_error = on_save_error
+        self.handles_failed_saves = on_save_error == "warn"
 
         self.best_model_path = ""
         """The best checkpoint by `monitor`; without it, the newest."""
@@ -110,11 +127,18 @@ class ModelCheckpoint(Checkpoint):
         """The score of the last one written."""
         self.last_model_path = ""
         """Where `save_last` wrote to."""
+        self.outdated: list[str] = []
+        """What goes as soon as the checkpoint that replaces it is complete."""
+        self.own_start: str | None = None
+        """What the run goes on from without being told its name: it may be removed in its turn."""
+        self.failed_saves = 0
+        """How many saves failed and were passed over, with `on_save_error="warn"`."""
 
-        self._due_step: float = math.inf
-        self._due_s: float = math.inf
+        self._due_step = self._due_s = math.inf
         self._saved_step = 0
         self._has_validated = False
+        self._written = ""
+        self._before: dict[str, Any] = {}  # has to come back if `_written` turns out not to be there
 
     @property
     def every_n_epochs(self) -> int:
@@ -144,16 +168,16 @@ class ModelCheckpoint(Checkpoint):
             "kth_best_model_path": self.kth_best_model_path,
             "kth_value": self.kth_value,
             "last_model_path": self.last_model_path,
+            "outdated": list(self.outdated),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state; where it speaks of another folder than this run's, only the best path."""
         self.best_model_path = state_dict["best_model_path"]
-        if not same_folder(state_dict.get("dirpath"), self.dirpath):
-            warn(
-                f"Checkpoints go to {self.dirpath}, those of the last run to {state_dict.get('dirpath')}: "
-                "the ranking starts anew, and what lies in the old folder stays."
-            )
+        folder = state_dict.get("dirpath")
+        if not same_folder(folder, self.dirpath):
+            if self.dirpath is not None:  # else nothing is to be saved
+                warn(f"Checkpoints go to {self.dirpath}, not to {folder}, so that the ranking starts anew.")
             return
         self.best_model_score = state_dict["best_model_score"]
         self.best_k_models = dict(state_dict.get("best_k_models", {}))
@@ -161,17 +185,17 @@ class ModelCheckpoint(Checkpoint):
         self.kth_value = state_dict.get("kth_value", self.kth_value)
         self.current_score = state_dict.get("current_score")
         self.last_model_path = state_dict.get("last_model_path", "")
+        self.outdated = list(state_dict.get("outdated", [])) if self.own_start else []
 
     # --------------------------------------------------------------------------------------- when it is due
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or trainer.fast_dev_run:
             return
-        self._saved_step = 0
-        self._has_validated = False
+        self._saved_step, self._has_validated = 0, False
         self.dirpath = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
-        resumes = bool(trainer.ckpt_path)
-        if trainer.is_global_zero and self.save_top_k != 0 and not resumes and files.list_names(self.dirpath):
+        begins = trainer.is_global_zero and self.save_top_k != 0 and not trainer.ckpt_path
+        if begins and visible_names(self.dirpath):
             warn(f"The checkpoint folder is not empty: {self.dirpath}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -180,6 +204,7 @@ class ModelCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._learn_of_failure(trainer)
         if self._is_due(trainer) and not trainer.accumulating and not trainer.validation_is_due:
             self._decide(trainer)
 
@@ -189,7 +214,7 @@ class ModelCheckpoint(Checkpoint):
         self._has_validated = True
         if not self._decides_at_epoch_end(trainer) and self._epoch_is_due(trainer):
             if self._misses_monitor(trainer):
-                raise metric_not_found(str(self.monitor), self._candidates(trainer), "ModelCheckpoint")
+                raise metric_not_found(str(self.monitor), candidates(trainer), "ModelCheckpoint")
             self._due_step = trainer.global_step  # where a window is open, what is due waits for its end
         if self._is_due(trainer) and not trainer.accumulating:
             self._decide(trainer)
@@ -199,7 +224,7 @@ class ModelCheckpoint(Checkpoint):
             return
         if self._misses_monitor(trainer):
             if self._has_validated:
-                raise metric_not_found(str(self.monitor), self._candidates(trainer), "ModelCheckpoint")
+                raise metric_not_found(str(self.monitor), candidates(trainer), "ModelCheckpoint")
             if self._decides_at_epoch_end(trainer):
                 warn_once(f"ModelCheckpoint keeps nothing as long as {self.monitor!r} is not logged.")
         if self._decides_at_epoch_end(trainer) and self._epoch_is_due(trainer):
@@ -207,14 +232,15 @@ class ModelCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.save_last and self._saved_step == 0 and self._may_save(trainer):
-            self._write(trainer, None, self._candidates(trainer))
+            self._try(trainer, lambda: self._write(trainer, None, candidates(trainer)))
+        self._learn_of_failure(trainer, wait=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.save_on_exception and self._may_save(trainer):
-            try_to_save(trainer, lambda: self._write_unranked(trainer))
+            try_to_save(trainer, lambda: self._try(trainer, lambda: self._write_unranked(trainer)))
 
     def _write_unranked(self, trainer: Trainer) -> None:
-        metrics = self._candidates(trainer)
+        metrics = candidates(trainer)
         self._write(trainer, self._free_path(trainer, metrics), metrics)
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -236,7 +262,7 @@ class ModelCheckpoint(Checkpoint):
         return trainer.global_step != self._saved_step
 
     def _misses_monitor(self, trainer: Trainer) -> bool:
-        return bool(self.monitor and self.save_top_k) and self.monitor not in self._candidates(trainer)
+        return bool(self.monitor and self.save_top_k) and self.monitor not in candidates(trainer)
 
     def _plan_next(self, trainer: Trainer) -> None:
         steps = self._every_n_train_steps
@@ -257,62 +283,46 @@ class ModelCheckpoint(Checkpoint):
     def _decide(self, trainer: Trainer) -> None:
         """Save if there is something new and it ranks high enough."""
         self._plan_next(trainer)
-        if not self._may_save(trainer):
+        if not self._may_save(trainer) or not (self.save_top_k or self.save_last):
             return
-        metrics = self._candidates(trainer)
+        metrics = candidates(trainer)
         if self.save_top_k == 0:
-            if self.save_last:
-                self._write(trainer, None, metrics)
+            self._try(trainer, lambda: self._write(trainer, None, metrics))
         elif self.monitor is None:
-            self._keep_newest(trainer, metrics)
+            self._try(trainer, lambda: self._keep_newest(trainer, metrics))
         elif self.monitor in metrics:  # what a validation logs is not there before the first one
-            self._keep_best(trainer, metrics, self.monitor)
+            self._consider(trainer, metrics, self.monitor)
 
     def _keep_newest(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         replaced = [self.best_model_path] if self.save_top_k == 1 and self.best_model_path else []
         self.best_model_path = self._free_path(trainer, metrics, reusable=replaced)
         self._write(trainer, self.best_model_path, metrics, replaced)
 
-    def _keep_best(self, trainer: Trainer, metrics: dict[str, Any], monitor: str) -> None:
+    def _consider(self, trainer: Trainer, metrics: dict[str, Any], monitor: str) -> None:
         score = read_score(trainer, metrics[monitor])
         place = f"epoch {trainer.current_epoch}, step {trainer.global_step}: {monitor} = {score:.5g}"
         if score.isnan():
             warn_once(f"{monitor!r} is NaN; a checkpoint with such a score counts as the worst.")
             score = worst_score(self.mode)
-        if not self.check_monitor_top_k(trainer, score):
-            if self.verbose:
-                info(f"No checkpoint at {place}, which is not among the best {self.save_top_k}.")
-            return
+        if self.check_monitor_top_k(trainer, score):
+            self._try(trainer, lambda: self._keep_best(trainer, metrics, score, place))
+        elif self.verbose:
+            info(f"No checkpoint at {place}, which is not among the best {self.save_top_k}.")
+
+    def _keep_best(self, trainer: Trainer, metrics: dict[str, Any], score: Tensor, place: str) -> None:
         replaced: list[str] = []
         while self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k:
-            replaced.append(self._worst())
+            replaced.append(worst_of(self.best_k_models, self.mode))
             del self.best_k_models[replaced[-1]]
         path = self._free_path(trainer, metrics, reusable=replaced)
         self.current_score = self.best_k_models[path] = score
-        self.kth_best_model_path = self._worst()
+        self.kth_best_model_path = worst_of(self.best_k_models, self.mode)
         self.kth_value = self.best_k_models[self.kth_best_model_path]
-        self.best_model_path = self._best()
+        self.best_model_path = best_of(self.best_k_models, self.mode)
         self.best_model_score = self.best_k_models[self.best_model_path]
         self._write(trainer, path, metrics, replaced)
         if self.verbose:
             info(f"Checkpoint at {place} (best {self.best_model_score:.5g}): {path}")
-
-    def _best(self) -> str:
-        first = min if self.mode == "min" else max
-        return first(self.best_k_models, key=lambda path: float(self.best_k_models[path]))
-
-    def _worst(self) -> str:
-        last = max if self.mode == "min" else min
-        return last(self.best_k_models, key=lambda path: float(self.best_k_models[path]))
-
-    def _candidates(self, trainer: Trainer) -> dict[str, Any]:
-        """Everything that can be monitored or stand in a file's name."""
-        metrics = trainer.callback_metrics
-        counts = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        own = {
-            name: metrics[name].int() for name in counts if name in metrics
-        }  # logging makes floats of them
-        return {**metrics, **counts, **own}
 
     # ------------------------------------------------------------------------------------------------ files
 
@@ -341,11 +351,7 @@ class ModelCheckpoint(Checkpoint):
 
     def to_yaml(self, filepath: files.AnyPath | None = None) -> None:
         """Write path and score of those that stay; to `best_k_models.yaml` beside them by default."""
-        if filepath is None:
-            filepath = files.join(self.dirpath or ".", "best_k_models.yaml")
-        with files.open_file(filepath, "w") as file:
-            for path, score in self.best_k_models.items():
-                file.write(f"{json.dumps(path)}: {yaml_number(float(score))}\n")
+        write_scores(filepath or files.join(self.dirpath or ".", "best_k_models.yaml"), self.best_k_models)
 
     def _free_path(
         self,
@@ -371,28 +377,74 @@ class ModelCheckpoint(Checkpoint):
     def _write(
         self, trainer: Trainer, path: str | None, metrics: Mapping[str, Any], replaced: Collection[str] = ()
     ) -> None:
-        """Save to `path`, and as the last one where that is wanted; only then does what they replace go."""
+        """Save to `path`, and as the last one where that is wanted."""
         previous_last = self.last_model_path
         if self.save_last:  # before anything is saved, so that every file knows it
             self.last_model_path = self._free_path(
                 trainer, metrics, filename=self.CHECKPOINT_NAME_LAST, reusable=[previous_last], taken=path
             )
+        self._written = path or self.last_model_path
+        self.outdated += [
+            old for old in (*replaced, previous_last) if old not in ("", path, self.last_model_path)
+        ]
         if path is not None:
             trainer.save_checkpoint(path, self.save_weights_only)
-        if self.save_last and not (
-            self.save_last == "link" and path and make_link(trainer, self.last_model_path, path)
-        ):
-            trainer.save_checkpoint(self.last_model_path, self.save_weights_only)
+        try:
+            if self.save_last and not (
+                self.save_last == "link" and path and make_link(trainer, self.last_model_path, path)
+            ):
+                trainer.save_checkpoint(self.last_model_path, self.save_weights_only)
+        except (CheckpointError, OSError) as error:
+            if path is None:
+                raise
+            self.last_model_path = previous_last
+            self._report(error)
         self._saved_step = trainer.global_step
-        for old in (*replaced, previous_last):
-            if old and old not in (path, self.last_model_path) and self._may_remove(trainer, old):
-                trainer.strategy.remove(old)
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.after_save_checkpoint(self)
 
     def _may_remove(self, trainer: Trainer, path: str) -> bool:
-        """Whether the file is this run's own; what it was resumed from, or lies elsewhere, is not."""
-        if trainer.ckpt_path and files.absolute(trainer.ckpt_path) == files.absolute(path):
-            return False
-        return files.is_url(path) or Path(str(self.dirpath)) in Path(files.absolute(path)).parents
+        """Whether the file is this run's own, unlike what the user had it resume from, and not in use."""
+        stays = [self.best_model_path, self.last_model_path, *self.best_k_models]
+        if trainer.ckpt_path and trainer.ckpt_path != self.own_start:
+            stays.append(files.absolute(trainer.ckpt_path))
+        return path not in stays and lies_below(self.dirpath, path)
+
+    # ------------------------------------------------------------------------------------- when saving fails
+
+    def _try(self, trainer: Trainer, save: Callable[[], None]) -> None:
+        """Save, and only then remove what is outdated; where saving fails, this object is as before."""
+        self._learn_of_failure(trainer, wait=True)
+        self._before = ModelCheckpoint.state_dict(self) | {"_saved_step": self._saved_step}
+        try:
+            save()
+        except BaseException as error:
+            vars(self).update(self._before)
+            if not isinstance(error, (CheckpointError, OSError)):
+                raise
+            self._report(error)
+            return
+        while self.outdated:
+            path = self.outdated.pop(0)
+            try:
+                if self._may_remove(trainer, path):
+                    trainer.strategy.remove(path)
+            except (CheckpointError, OSError) as error:
+                self._report(error)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.after_save_checkpoint(self)
+
+    def _learn_of_failure(self, trainer: Trainer, *, wait: bool = False) -> None:
+        """See whether what was written in the background has failed, and be as before it."""
+        if wait:
+            trainer.strategy.checkpoint_io.finish()
+        try:
+            trainer.strategy.checkpoint_io.raise_pending_error()
+        except CheckpointError as error:
+            if not files.exists(self._written):
+                vars(self).update(self._before)
+            self._report(error)
+
+    def _report(self, error: CheckpointError | OSError) -> None:
+        if self._on_save_error == "raise":
+            raise error
+        self.failed_saves += 1
+        warn(f"Training goes on, with {self.failed_saves} saves that failed so far. {error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +36,25 @@ def worst_score(mode: str) -> Tensor:
 def is_better(a: float | Tensor, b: float | Tensor, mode: str) -> bool:
     """Whether `a` beats `b`; nothing that is NaN does."""
     return bool(a < b if mode == "min" else a > b)
+
+
+def best_of(scores: Mapping[str, Tensor], mode: str) -> str:
+    """The name of the best score; of several, the first."""
+    choose = min if mode == "min" else max
+    return choose(scores, key=lambda name: float(scores[name]))
+
+
+def worst_of(scores: Mapping[str, Tensor], mode: str) -> str:
+    """The name of the worst score; of several, the first."""
+    return best_of(scores, "max" if mode == "min" else "min")
+
+
+def candidates(trainer: Trainer) -> dict[str, Any]:
+    """Everything that can be monitored or stand in a file's name."""
+    metrics = trainer.callback_metrics
+    counts = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+    own = {name: metrics[name].int() for name in counts if name in metrics}  # logging makes floats of them
+    return {**metrics, **counts, **own}
 
 
 def read_score(trainer: Trainer, value: Any) -> Tensor:

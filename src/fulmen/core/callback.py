@@ -24,6 +24,9 @@ class Callback:
     saves_checkpoints: ClassVar[bool] = False
     """Whether it has to come after all other callbacks, to save the state that they are in."""
 
+    handles_failed_saves: bool = False
+    """Whether saves that failed in the background are left to it; else their errors end training."""
+
     _module: LightningModule | None = None
 
     def attach(self, module: LightningModule | None) -> None:

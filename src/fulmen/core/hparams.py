@@ -189,7 +189,7 @@ def arguments_from(
     """What to call `cls` with to make it again as the checkpoint says; `overrides` win."""
     hparams = dict(checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_KEY) or {}) | overrides
     parameters = inspect.signature(cls.__init__).parameters
-    name = checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_NAME, "kwargs")
+    name = str(checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_NAME, "kwargs"))
     if name != "kwargs" and name in parameters and hparams:
         own = {key: value for key, value in overrides.items() if key in parameters}
         whole = AttributeDict({key: value for key, value in hparams.items() if key not in own})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,18 @@ def demand_plain_parts(checkpoint: dict[str, Any], path: files.AnyPath) -> None:
     for part, content in checkpoint.items():
         if part not in _HPARAMS_KEYS:
             demand_restored(content, path=path, part=str(part))
+    _demand_dict(checkpoint.get("state_dict", {}), str, path=path, part="state_dict")
+
+
+def _demand_dict(content: Any, keys: type, *, path: files.AnyPath, part: str) -> None:
+    if not isinstance(content, Mapping):
+        demand_restored(content, path=path, part=part)
+    if not isinstance(content, Mapping) or not all(isinstance(key, keys) for key in content):
+        raise CheckpointError(
+            f"The part {part!r} of the checkpoint {path} is of another shape.",
+            received=f"a {type(content).__name__}",
+            expected="a dict with names for keys",
+        )
 
 
 def make_again(
@@ -75,8 +87,10 @@ def make_again(
     """Call `cls` with the hyperparameters of the checkpoint or of a file, and with `overrides`, which win."""
     if hparams_file is not None:
         checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = read_hparams(hparams_file)
+    part = owner.CHECKPOINT_HYPER_PARAMS_KEY
+    _demand_dict(checkpoint.get(part) or {}, object, path=path, part=part)
     arguments = arguments_from(cls, checkpoint, owner, overrides)
-    demand_restored(arguments, path=path, part=owner.CHECKPOINT_HYPER_PARAMS_KEY)
+    demand_restored(arguments, path=path, part=part)
     try:
         return cls(**arguments)
     except TypeError as error:

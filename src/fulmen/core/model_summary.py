@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fulmen.base.random import isolate_rng
+from fulmen.base.generators import isolate_rng
 from fulmen.base.report import warn
 from fulmen.base.tree import move
 from fulmen.errors import ConfigError, UsageError

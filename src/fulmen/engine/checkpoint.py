@@ -7,18 +7,30 @@ optimizers, schedulers, precision and progress.
 from __future__ import annotations
 
 import copy
+import platform
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fulmen.base.random import RandomState
+import torch
+
+from fulmen.base.overrides import is_overridden
 from fulmen.base.report import warn
+from fulmen.base.version import VERSION
 from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
-from fulmen.engine.data import generators_of
 from fulmen.engine.dispatch import in_span
-from fulmen.engine.logbook_state import load_logbook_state, logbook_state
+from fulmen.engine.logbook_state import (
+    load_logbook_state,
+    load_metric_states,
+    logbook_state,
+    metric_states,
+)
+from fulmen.engine.position import exactness, load_position, position_state, random_states
 from fulmen.engine.states import TrainerFn
 from fulmen.errors import CheckpointError
+from fulmen.strategies.checkpoint_io import CheckpointIO
 
 if TYPE_CHECKING:
     from fulmen.engine.run import Run
@@ -48,10 +60,18 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
             checkpoint[type(run.precision).__qualname__] = state
         checkpoint[OWN_KEY] = {
             "progress": progress.state_dict(),
-            "logbook": logbook_state(run.logbook),
+            "logbook": logbook_state(run.logbook, run.module),
+            "metrics": metric_states(run.module),
             "batches_seen": [[*key, count] for key, count in run.batches_seen.items()],
             "random": random_states(run),
-            "loggers": [logger.position() for logger in run.loggers] if run.strategy.is_global_zero else [],
+            "loaders": position_state(run),
+            "loggers": logger_positions(run) if run.logger_positions is None else run.logger_positions,
+            "exact": exactness(run),
+            "versions": {
+                "fulmen": VERSION,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
         }
     checkpoint.update(run.module.hparams_for_checkpoint())
     if run.datamodule is not None:
@@ -66,21 +86,54 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def random_states(run: Run) -> dict[str, Any]:
-    """The generators now, and when the epoch's loader started, which decided on the order of its samples."""
-    epoch = run.epoch_random_state
-    now = RandomState.capture(generators_of(run.loaders["train"].loaders if "train" in run.loaders else []))
-    return {"now": now.state_dict(), "epoch": None if epoch is None else epoch.state_dict()}
+def save(
+    run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None, wait: bool = False
+) -> None:
+    """Write a checkpoint; while the state is not complete, put it off until it is.
+
+    With `wait`, it is in place at the end even where checkpoints are written in the background.
+    """
+    write = partial(_write, run, path, weights_only=weights_only, storage_options=storage_options, wait=wait)
+    in_the_middle = run.fn is TrainerFn.FITTING and (run.in_the_middle or run.accumulating)
+    if in_the_middle and not (run.cannot_wait or weights_only):
+        run.pending_saves.append(write)
+    else:
+        write()
 
 
-def save(run: Run, path: str, *, weights_only: bool = False, storage_options: Any = None) -> None:
-    """Write a checkpoint of this moment."""
-    if run.flush_is_due:
-        flush_step(run)
-    for logger in run.loggers:
-        logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
-    write = in_span(run, "save_checkpoint", run.strategy.save)
-    write(parts(run, weights_only=weights_only), path, storage_options)
+def save_what_waits(run: Run) -> None:
+    """Write the checkpoints that were asked for in the middle of a step or an accumulation window."""
+    if not run.accumulating:
+        waiting, run.pending_saves = run.pending_saves, []
+        for write in waiting:
+            write()
+
+
+def _write(run: Run, path: str, *, weights_only: bool, storage_options: Any, wait: bool) -> None:
+    with run.signals.shielded():
+        if run.flush_is_due:
+            flush_step(run)
+        for logger in run.loggers:
+            logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
+        write = in_span(run, "save_checkpoint", run.strategy.save)
+        write(parts(run, weights_only=weights_only), path, storage_options)
+        if wait:
+            run.strategy.checkpoint_io.finish()
+            run.strategy.checkpoint_io.raise_pending_error()
+
+
+def logger_positions(run: Run) -> list[dict[str, Any]]:
+    """Where the loggers' records end."""
+    return [logger.position() for logger in run.loggers] if run.strategy.is_global_zero else []
+
+
+def pending_error_check(run: Run) -> Callable[[], None] | None:
+    """What raises the errors of saves that go on while training does; None where that is not to be done."""
+    io = run.strategy.checkpoint_io
+    left_to_callbacks = any(callback.handles_failed_saves for callback in run.callbacks)
+    if left_to_callbacks or not is_overridden("raise_pending_error", io, CheckpointIO):
+        return None
+    return io.raise_pending_error
 
 
 def flush_step(run: Run) -> None:
@@ -147,10 +200,11 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
-        load_logbook_state(run.logbook, checkpoint[OWN_KEY]["logbook"], run.strategy.root_device)
+        device = run.strategy.root_device
+        load_metric_states(run.module, checkpoint[OWN_KEY].get("metrics", {}), device)
+        load_logbook_state(run.logbook, checkpoint[OWN_KEY]["logbook"], run.module, device)
         run.batches_seen = {(stage, loader): n for stage, loader, n in checkpoint[OWN_KEY]["batches_seen"]}
-        states = {k: s and RandomState.from_state_dict(s) for k, s in checkpoint[OWN_KEY]["random"].items()}
-        run.resumed_random_state, run.epoch_random_state = states["now"], states["epoch"]
+        load_position(run, checkpoint[OWN_KEY])
     elif "loops" in checkpoint:
         progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
         run.progress.load_state_dict(progress.state_dict())
@@ -167,6 +221,8 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
 def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:
     try:
         bare(optimizer).load_state_dict(state)
+        # It did step, if in another process: else torch warns of a scheduler that steps before it.
+        bare(optimizer)._opt_called = True
     except (ValueError, KeyError) as error:
         raise CheckpointError(
             f"The optimizer state in {path} does not fit {type(bare(optimizer)).__name__}.", received=error

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
 from typing import Any
 
 from fulmen.base.tree import leaves
 from fulmen.errors import ConfigError, did_you_mean
+
+Open = Callable[[int, int, int], Iterator[Any]]
+"""Begins to iterate loader number `index`, after `skip` batches.
+
+`turn` is 0 where that happens when the pass begins, and otherwise tells its later beginnings apart.
+"""
 
 MODES = ("min_size", "max_size_cycle", "max_size", "sequential")
 
@@ -48,7 +55,15 @@ class CombinedLoader(Iterable[Any]):
         self.iterables = rebuild(self.iterables, iter(loaders))
 
     def __iter__(self) -> Iterator[tuple[Any, int, int]]:
-        return _ITERATIONS[self.mode](self)
+        loaders = self.flattened
+        return self.iterate(lambda index, turn, skip: iter(loaders[index]))
+
+    def iterate(self, open_loader: Open, skip: int = 0) -> Iterator[tuple[Any, int, int]]:
+        """What `__iter__` gives, but for the first `skip` batches; `open_loader` begins with one loader.
+
+        The loaders that give the first batch are opened at once.
+        """
+        return _ITERATIONS[self.mode](self, open_loader, skip)
 
     def __len__(self) -> int:
         lengths = [length_of(loader) for loader in self.flattened]
@@ -92,60 +107,123 @@ def rebuild(structure: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
-def _sequential(combined: CombinedLoader) -> Iterator[tuple[Any, int, int]]:
+def _sequential(combined: CombinedLoader, open_loader: Open, skip: int) -> Iterator[tuple[Any, int, int]]:
     loaders = combined.flattened
     limits = combined.limits or [float("inf")] * len(loaders)
-    for dataloader_idx, (loader, limit) in enumerate(zip(loaders, limits, strict=True)):
-        if limit <= 0:
-            continue
-        for batch_idx, batch in enumerate(loader):
-            yield batch, batch_idx, dataloader_idx
-            if batch_idx + 1 >= limit:
-                break
+    lengths = [max(min(length_of(loaders[i]), limits[i]), 0) for i in range(len(loaders))]
+    first = 0
+    while first < len(loaders) and lengths[first] <= skip:
+        skip -= int(lengths[first])
+        first += 1
+    if first == len(loaders):
+        return iter(())
+    opened = open_loader(first, int(first > 0), skip)
+
+    def one_after_the_other() -> Iterator[tuple[Any, int, int]]:
+        for index in range(first, len(loaders)):
+            if not lengths[index]:
+                continue
+            batches = opened if index == first else open_loader(index, 1, 0)
+            for batch_idx, batch in enumerate(batches, start=skip if index == first else 0):
+                yield batch, batch_idx, index
+                if batch_idx + 1 >= limits[index]:
+                    break
+
+    return one_after_the_other()
 
 
-def _min_size(combined: CombinedLoader) -> Iterator[tuple[Any, int, int]]:
-    for batch_idx, batches in enumerate(zip(*combined.flattened, strict=False)):
-        yield rebuild(combined.iterables, iter(batches)), batch_idx, 0
+def _min_size(combined: CombinedLoader, open_loader: Open, skip: int) -> Iterator[tuple[Any, int, int]]:
+    opened = [open_loader(index, 0, skip) for index in range(len(combined.flattened))]
+    return (
+        (rebuild(combined.iterables, iter(batches)), batch_idx, 0)
+        for batch_idx, batches in enumerate(zip(*opened, strict=False), start=skip)
+    )
 
 
-def _max_size(combined: CombinedLoader) -> Iterator[tuple[Any, int, int]]:
-    return _to_the_longest(combined, again=lambda loader: iter(()))
+def _max_size(combined: CombinedLoader, open_loader: Open, skip: int) -> Iterator[tuple[Any, int, int]]:
+    return _to_the_longest(combined, open_loader, skip, cycles=False)
 
 
-def _max_size_cycle(combined: CombinedLoader) -> Iterator[tuple[Any, int, int]]:
-    return _to_the_longest(combined, again=iter)
+def _max_size_cycle(combined: CombinedLoader, open_loader: Open, skip: int) -> Iterator[tuple[Any, int, int]]:
+    return _to_the_longest(combined, open_loader, skip, cycles=True)
 
 
 _EXHAUSTED = object()
 
 
+class _Part:
+    """One of several loaders that are iterated together to the end of the longest."""
+
+    def __init__(
+        self, open_loader: Callable[[int, int], Iterator[Any]], length: float, *, cycles: bool
+    ) -> None:
+        self._open = open_loader
+        self._cycles = cycles
+        self._length = length
+        self._turn = 0
+        self._iterator: Iterator[Any] = iter(())
+        self.exhausted = False
+        """Whether the loader has come to its end once."""
+
+    def start(self, skip: int) -> None:
+        """Begin, after so many batches."""
+        self._iterator = self._open(0, int(min(skip, self._length)))
+        self.exhausted = skip > self._length
+        self._skip = skip
+
+    def start_turn(self) -> None:
+        """Go on to the turn that the batches which are skipped lead to."""
+        if self.exhausted and self._cycles:
+            self._turn, skip = divmod(self._skip, int(self._length))
+            self._iterator = self._open(self._turn, skip)
+
+    def take(self) -> Any:
+        """The next batch, or `_EXHAUSTED`."""
+        batch = next(self._iterator, _EXHAUSTED)
+        self.exhausted = self.exhausted or batch is _EXHAUSTED
+        return batch
+
+    def take_again(self) -> Any:
+        """The batch in place of one that is missing: of the loader's next turn, or None."""
+        if not self._cycles:
+            return None
+        self._turn += 1
+        self._iterator = self._open(self._turn, 0)
+        return next(self._iterator, None)
+
+
 def _to_the_longest(
-    combined: CombinedLoader, again: Callable[[Any], Iterator[Any]]
+    combined: CombinedLoader, open_loader: Open, skip: int, *, cycles: bool
 ) -> Iterator[tuple[Any, int, int]]:
-    """Until every loader was exhausted once; `again` gives what follows on a loader that is."""
-    loaders = combined.flattened
-    iterators = [iter(loader) for loader in loaders]
-    exhausted = [False] * len(loaders)
-    batch_idx = 0
-    while loaders:
-        batches: list[Any] = []
-        ended: list[int] = []
-        for index, iterator in enumerate(iterators):
-            batches.append(next(iterator, _EXHAUSTED))
-            if batches[-1] is _EXHAUSTED:
-                exhausted[index] = True
-                ended.append(index)
-                if all(exhausted):
-                    return
-        for index in ended:  # only now, for a loader that starts again may draw random numbers
-            iterators[index] = again(loaders[index])
-            batches[index] = next(iterators[index], None)
-        yield rebuild(combined.iterables, iter(batches)), batch_idx, 0
+    """Until every loader was exhausted once."""
+    parts = [
+        _Part(partial(open_loader, index), length_of(loader), cycles=cycles)
+        for index, loader in enumerate(combined.flattened)
+    ]
+    for part in parts:
+        part.start(skip)
+    return _taken_together(combined.iterables, parts, skip)
+
+
+def _taken_together(structure: Any, parts: list[_Part], batch_idx: int) -> Iterator[tuple[Any, int, int]]:
+    for part in parts:
+        part.start_turn()
+    while parts:
+        batches = []
+        for part in parts:
+            batches.append(part.take())
+            if part.exhausted and all(part.exhausted for part in parts):
+                return
+        # Only now, for a loader that starts again may draw random numbers.
+        batches = [
+            part.take_again() if batch is _EXHAUSTED else batch
+            for part, batch in zip(parts, batches, strict=True)
+        ]
+        yield rebuild(structure, iter(batches)), batch_idx, 0
         batch_idx += 1
 
 
-_ITERATIONS: dict[str, Callable[[CombinedLoader], Iterator[tuple[Any, int, int]]]] = {
+_ITERATIONS: dict[str, Callable[[CombinedLoader, Open, int], Iterator[tuple[Any, int, int]]]] = {
     "min_size": _min_size,
     "max_size_cycle": _max_size_cycle,
     "max_size": _max_size,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fulmen.base.overrides import is_overridden
 from fulmen.base.random import SeedWorker, workers_are_seeded
@@ -19,6 +18,8 @@ from fulmen.base.report import warn
 from fulmen.base.tree import leaves, map_leaves, move
 from fulmen.core.data_hooks import DataHooks
 from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
+from fulmen.engine.loaders import can_be_remade, remake
+from fulmen.engine.replay import Start, has_states, make_exact, open_pass, states_of
 from fulmen.errors import ConfigError, UsageError
 
 Limit = int | float
@@ -72,34 +73,42 @@ class Loaders:
     loaded_at_epoch: int | None = None
 
 
-def prepare_train_loaders(given: Any, *, limit: Limit, overfit: Limit, rank: int) -> Loaders:
+def prepare_train_loaders(
+    given: Any, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
+) -> Loaders:
     """What to train on, as one loader."""
+
+    def prepare(loader: Any) -> Any:
+        return make_exact(_prepare(loader, "train", overfit=overfit, rank=rank), seeds_data=seeds_data)
+
     if isinstance(given, (dict, list, tuple)):
         loader: Any = CombinedLoader(given, mode="max_size_cycle")
     else:
         loader = given
     if isinstance(loader, CombinedLoader):
-        parts = [_prepare(part, "train", overfit=overfit, rank=rank) for part in loader.flattened]
+        parts = map(prepare, loader.flattened)
         limits = loader.limits
-        loader = CombinedLoader(
-            rebuild(loader.iterables, iter(parts)), loader.mode
-        )  # the user's own stays as it is
+        loader = CombinedLoader(rebuild(loader.iterables, parts), loader.mode)  # the user's own one stays
         loader.limits = limits
     else:
-        loader = _prepare(loader, "train", overfit=overfit, rank=rank)
+        loader = prepare(loader)
     length = length_of(loader)
     if length == 0:
         raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
     return Loaders(given, [loader], [_limited(limit, length, "limit_train_batches")])
 
 
-def prepare_evaluation_loaders(given: Any, kind: str, *, limit: Limit, overfit: Limit, rank: int) -> Loaders:
+def prepare_evaluation_loaders(
+    given: Any, kind: str, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
+) -> Loaders:
     """What to validate, test or predict on: loaders to be taken one after the other."""
     if isinstance(given, CombinedLoader) and given.mode != "sequential":
         loaders = [given]
     else:
         loaders = given.flattened if isinstance(given, CombinedLoader) else list(leaves(given))
         loaders = [_prepare(loader, kind, overfit=overfit, rank=rank) for loader in loaders]
+        if seeds_data:
+            loaders = [make_exact(loader, seeds_data=True) for loader in loaders]
     lengths = [_limited(limit, length_of(loader), f"limit_{kind}_batches") for loader in loaders]
     if limit and not any(lengths):
         raise ConfigError(f"The {kind} loader is empty.", received=f"{type(given).__name__} without a batch")
@@ -129,37 +138,11 @@ def _without_shuffling(loader: DataLoader) -> DataLoader:
     if isinstance(loader.sampler, SequentialSampler) or isinstance(loader.dataset, IterableDataset):
         return loader
     random = isinstance(loader.sampler, RandomSampler) and type(loader.batch_sampler) is BatchSampler
-    if not (random and can_change_batches(loader)):
+    if not (random and can_be_remade(loader)):
         warn("overfit_batches keeps your own sampler; see to it that it gives the same batches each time.")
         return loader
     sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or 1, loader.drop_last)  # pyright: ignore[reportArgumentType]
-    return with_batch_sampler(loader, sampler)
-
-
-def can_change_batches(loader: Any) -> bool:
-    """Whether `with_batch_sampler` can make the same loader with other batches."""
-    return (
-        type(loader) is DataLoader
-        and loader.batch_sampler is not None
-        and not isinstance(loader.dataset, IterableDataset)
-    )
-
-
-def with_batch_sampler(loader: DataLoader, batch_sampler: Any) -> DataLoader:
-    """The same loader with other batches."""
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=batch_sampler,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        prefetch_factor=loader.prefetch_factor,
-        persistent_workers=loader.persistent_workers,
-    )
+    return remake(loader, batch_sampler=sampler)
 
 
 def _limited(limit: Limit, length: float, name: str) -> float:
@@ -184,56 +167,6 @@ def _limited(limit: Limit, length: float, name: str) -> float:
     return count
 
 
-def generators_of(loaders: list[Any]) -> list[torch.Generator]:
-    """The generators that these loaders and their samplers draw from, but for torch's global one."""
-    found: dict[int, torch.Generator] = {}
-    for part in (part for loader in loaders for part in _parts(loader)):
-        if isinstance(part, DataLoader):
-            for owner in (part, *_samplers(part)):
-                for value in getattr(owner, "__dict__", {}).values():  # a sampler may be a list
-                    if isinstance(value, torch.Generator):
-                        found[id(value)] = value
-    return list(found.values())
-
-
-def _samplers(loader: DataLoader) -> list[Any]:
-    batch_sampler = loader.batch_sampler
-    inner = batch_sampler.sampler if isinstance(batch_sampler, BatchSampler) else None
-    samplers = {id(sampler): sampler for sampler in (loader.sampler, batch_sampler, inner)}
-    return [sampler for sampler in samplers.values() if sampler is not None]
-
-
-def shut_down_workers(loaders: list[Any]) -> None:
-    """End the worker processes that loaders keep for their next pass.
-
-    Left to the garbage collector they may be waited for in vain, long after the run.
-    """
-    for part in (part for loader in loaders for part in _parts(loader)):
-        if isinstance(part, DataLoader) and isinstance(part._iterator, _MultiProcessingDataLoaderIter):
-            part._iterator._shutdown_workers()
-            part._iterator = None
-
-
-def _parts(loader: Any) -> list[Any]:
-    return loader.flattened if isinstance(loader, CombinedLoader) else [loader]
-
-
-@runtime_checkable
-class _FollowsEpochs(Protocol):
-    def set_epoch(self, epoch: int) -> None: ...
-
-
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell the samplers of `loader`, and data sets that want to know, which epoch begins."""
-    for part in _parts(loader):
-        if isinstance(part, DataLoader):
-            for follower in _samplers(part):
-                if isinstance(follower, _FollowsEpochs):
-                    follower.set_epoch(epoch)
-        elif isinstance(part, _FollowsEpochs):
-            part.set_epoch(epoch)
-
-
 class _End:
     """What a stream gives when it is exhausted."""
 
@@ -250,43 +183,68 @@ class BatchStream:
     """
 
     def __init__(
-        self, loader: Any, length: float, *, skip: int = 0, send_to: torch.device | None = None
+        self, loader: Any, length: float, start: Start | None = None, *, send_to: torch.device | None = None
     ) -> None:
-        batches: Iterator[Any] = iter(loader)
-        if isinstance(loader, CombinedLoader):
-            batches = (batch for batch, _, _ in batches)
+        start = start or Start()
+        batches = open_pass(loader, start)
         natural_length = length_of(loader)
-        for _ in range(skip):
-            next(batches, None)
         # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
-        self._batches = islice(batches, max(0, int(length) - skip)) if length < natural_length else batches
+        limited = length < natural_length
+        self._batches = islice(batches, max(0, int(length) - start.skip)) if limited else batches
+        self._loader = loader
         self._length = length
         self._sized = natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
         self._ahead: list[Any] = []
-        self._taken = skip
+        self.has_states = has_states(loader)
+        self._states_before_ahead: list[Any] = []
+        self.taken = start.skip
+        """Batches that were taken or are skipped."""
         self.is_last = False
 
     def take(self) -> Any:
         """The next batch, or `END`."""
         if self._ahead:
-            batch = self._ahead.pop()
+            batch = self._ahead.pop(0)
         else:
             batch = next(self._batches, END) if self._mover is None else self._fetch()
         if batch is END:
             return END
+        self.taken += 1
         if self._sized:
-            self._taken += 1
-            self.is_last = self._taken >= self._length
+            self.is_last = self.taken >= self._length
         else:
-            self._ahead = self._ahead or [self._fetch()]
+            self.fetch_ahead()
             self.is_last = self._ahead[0] is END
         return batch if self._mover is None else self._mover.receive(batch)
 
     def prefetch(self) -> None:
         """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
-        if self._mover is not None and not self._ahead and not self.is_last:
+        if self._mover is not None and not self.is_last:
+            self.fetch_ahead()
+
+    def fetch_ahead(self, count: int = 1) -> None:
+        """Have so many batches fetched before they are taken."""
+        while len(self._ahead) < count:
+            if self.has_states:
+                self._states_before_ahead = states_of(self._loader)
             self._ahead.append(self._fetch())
+
+    def is_empty(self) -> bool:
+        """Whether there is no further batch; fetches one to know."""
+        self.fetch_ahead()
+        return self._ahead[0] is END
+
+    @property
+    def ahead(self) -> int:
+        """How many batches were fetched that are not taken."""
+        return len(self._ahead)
+
+    def states(self) -> list[Any]:
+        """The states of the loader's parts from which the next batch is the one that `take` would give."""
+        if not self.has_states:
+            return []
+        return self._states_before_ahead if self._ahead else states_of(self._loader)
 
     def _fetch(self) -> Any:
         batch = next(self._batches, END)

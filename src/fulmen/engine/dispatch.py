@@ -65,9 +65,12 @@ def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
         and is_overridden(name, run.datamodule, LightningDataModule)
     ):
         from_data.append(spanned(run, run.datamodule, name, getattr(run.datamodule, name)))
-    calls = _of_callbacks(run, name, callbacks)
+    # What a hook of the module's changes is in the checkpoint that is saved there.
+    savers = [callback for callback in callbacks if callback.saves_checkpoints and name.endswith("_end")]
+    calls = _of_callbacks(run, name, [callback for callback in callbacks if callback not in savers])
     if hook.module and is_overridden(name, run.module, LightningModule):
         calls.append(spanned(run, run.module, name, getattr(run.module, name)))
+    calls += _of_callbacks(run, name, savers)
     # The others are told of an exception before the data is.
     return calls + from_data if name == "on_exception" else from_data + calls
 

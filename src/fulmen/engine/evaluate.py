@@ -16,12 +16,14 @@ from fulmen.engine.data import (
     Limit,
     Loaders,
     prepare_evaluation_loaders,
-    set_epoch,
     transfer_to,
 )
 from fulmen.engine.dispatch import check_batch_hooks, spanned, step_caller
+from fulmen.engine.loaders import set_epoch
 from fulmen.engine.logbook import OUTSIDE
+from fulmen.engine.position import loading_epoch, validation_start
 from fulmen.engine.progress import QuietPoint
+from fulmen.engine.replay import Start
 from fulmen.engine.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ def load_evaluation_data(run: Run, kind: str, *, limit: Limit | None = None) -> 
             limit=run.data_options.limit(kind) if limit is None else limit,
             overfit=run.data_options.overfit_batches if kind == "val" and run.fn is TrainerFn.FITTING else 0,
             rank=run.strategy.world.rank,
+            seeds_data=run.fn is TrainerFn.FITTING and run.data_options.exact_data,
         )
-        loaders.loaded_at_epoch = epoch
+        loaders.loaded_at_epoch = loading_epoch(run, kind)
         run.loaders[kind] = loaders
     return loaders
 
@@ -68,6 +71,7 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         return []
     nowhere = logbook.scope(OUTSIDE)
     logbook.slots = nowhere
+    run.in_the_middle = True
     with evaluation_mode(run, stage), gradients_off(run):
         for call in getattr(hooks, f"on_{stage}_start"):
             call()
@@ -77,7 +81,8 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         if several:
             check_batch_hooks(run, stage)
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
-            _evaluate_loader(run, stage, loader, min(length, most_batches), index if several else None)
+            start = validation_start(run, index)
+            _evaluate_loader(run, stage, loader, min(length, most_batches), start, index if several else None)
         logbook.dataloader_idx = None
         logbook.slots = nowhere
         logbook.close_epoch(stage)
@@ -85,15 +90,18 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
             call()
         step = run.log_step if run.fn is TrainerFn.FITTING else run.progress.optimizer_step
         values = logbook.flush_epoch(stage, step, run.progress.epoch, publish=not sanity)
-        if run.fn is TrainerFn.FITTING and not sanity:
-            run.progress.point = QuietPoint.VALIDATED
+        if not sanity:
+            run.in_the_middle = False
+            run.progress.point = QuietPoint.VALIDATED if run.fn is TrainerFn.FITTING else run.progress.point
         for call in getattr(hooks, f"on_{stage}_end"):
             call()
     return split_by_loader(values, len(loaders.loaders))
 
 
-def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloader_idx: int | None) -> None:
-    hooks, logbook, stop = run.hooks, run.logbook, run.stop
+def _evaluate_loader(
+    run: Run, stage: str, loader: Any, length: float, start: Start, dataloader_idx: int | None
+) -> None:
+    hooks, logbook, signals = run.hooks, run.logbook, run.signals
     index: tuple[int, ...] = () if dataloader_idx is None else (dataloader_idx,)
     logbook.dataloader_idx = dataloader_idx
     scope = logbook.scope(f"{stage}_step", dataloader_idx)
@@ -101,14 +109,16 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
     step = evaluation_step(run, f"{stage}_step", several_loaders=dataloader_idx is not None)
     transfer = batch_transfer(run)
     set_epoch(loader, run.progress.epoch)
-    stream = BatchStream(loader, length, send_to=run.strategy.root_device if transfer is None else None)
+    send_to = run.strategy.root_device if transfer is None else None
+    stream = BatchStream(loader, length, start, send_to=send_to)
     seen_key = (stage, dataloader_idx or 0)
     seen = run.batches_seen.get(seen_key, 0)
     dirty = logbook.dirty[stage]
     hold_every = run.report_options.log_every_n_steps or 1
     batch_idx = 0
     nowhere = logbook.scope(OUTSIDE)
-    while (batch := stream.take()) is not END:
+    take = signals.interruptible(stream.take)
+    while (batch := take()) is not END:
         logbook.slots = nowhere
         if transfer is not None:
             batch = transfer(batch, dataloader_idx or 0)
@@ -126,8 +136,8 @@ def _evaluate_loader(run: Run, stage: str, loader: Any, length: float, dataloade
             if (batch_idx + 1) % hold_every == 0 and run.stage is not RunningStage.SANITY_CHECKING:
                 logbook.flush_held()
         batch_idx += 1
-        if stop.interrupts:
-            raise KeyboardInterrupt
+        if signals.noted and signals.ends_evaluation(is_last=stream.is_last):
+            raise signals.interrupt()
     logbook.batch = None
     if run.stage is not RunningStage.SANITY_CHECKING:
         logbook.flush_held()

@@ -12,13 +12,21 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fulmen.base.random import RandomState, isolate_rng
+from fulmen.base.generators import isolate_rng
 from fulmen.base.report import info
-from fulmen.engine.checkpoint import flush_step
-from fulmen.engine.data import END, BatchStream, generators_of, prepare_train_loaders, set_epoch
+from fulmen.engine.checkpoint import flush_step, pending_error_check, save_what_waits
+from fulmen.engine.data import END, BatchStream, prepare_train_loaders
 from fulmen.engine.dispatch import in_span
 from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
+from fulmen.engine.interruption import give_way, undone_when_interrupted
+from fulmen.engine.loaders import generators_of
 from fulmen.engine.logbook import OUTSIDE
+from fulmen.engine.position import (
+    apart_from_training,
+    loading_epoch,
+    open_stream,
+    restore_random_state,
+)
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.schedules import step_schedulers
 from fulmen.engine.states import RunningStage
@@ -31,10 +39,12 @@ if TYPE_CHECKING:
 
 def fit(run: Run) -> None:
     """Train until there is a reason to stop."""
-    hooks, stop = run.hooks, run.stop
+    hooks = run.hooks
     for call in hooks.on_fit_start:
         call()
     if run.progress.point is QuietPoint.EPOCH_END:  # of a checkpoint that was saved there
+        run.log_step = max(run.progress.window - 1, 0)
+        run.logbook.close_epoch("train")
         finish_epoch(run, complete=True)
     if run.data_options.limit_train_batches and not reason_to_stop(run):
         sanity_check(run)
@@ -47,13 +57,13 @@ def fit(run: Run) -> None:
             run.last_validation_s = time.monotonic()
             for call in hooks.on_train_start:
                 call()
-            while not (stop.interrupts or reason_to_stop(run)):
+            while not (run.signals.noted or reason_to_stop(run)):
                 fit_epoch(run)
-            if stop.interrupts:
-                for call in hooks.on_exception:
-                    call(KeyboardInterrupt())
+            if run.signals.noted:
+                give_way(run)
             for call in hooks.on_train_end:
                 call()
+    restore_random_state(run)  # where nothing was left to do
     for call in hooks.on_fit_end:
         call()
 
@@ -65,14 +75,18 @@ def fit_epoch(run: Run) -> None:
     step_limit, log_every = run.fit_options.step_limit, run.report_options.log_every_n_steps
     nowhere, batch_end = logbook.scope(OUTSIDE), QuietPoint.BATCH_END
     transfer = batch_transfer(run)
+    signals, raise_pending_error = run.signals, pending_error_check(run)
     take = in_span(run, "train_dataloader_next", stream.take)
+    take = signals.interruptible(take, repeatable=not stream.has_states)
     run_step = in_span(run, "run_training_batch", step.run)
+    taking_changes_state = transfer is not None or stream.has_states
     batch, complete = None, progress.is_last_batch
 
     while progress.optimizer_step < step_limit and not (stop.requested and may_stop(run)):
         batch = take()
         if batch is END:
             break
+        run.in_the_middle = taking_changes_state
         run.batch_idx = batch_idx = progress.batch
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
@@ -87,7 +101,9 @@ def fit_epoch(run: Run) -> None:
             step_schedulers(run, "epoch", on_plateau=False)
             break
 
+        run.in_the_middle = True
         updated = run_step(batch, batch_idx, is_last)
+        run.in_the_middle = False
         progress.batch += 1
         progress.total_batch += 1
         progress.is_last_batch, progress.schedulers_wait = is_last, updated
@@ -105,9 +121,13 @@ def fit_epoch(run: Run) -> None:
             outputs = step.outputs
             for call in hooks.on_train_batch_end:
                 call(outputs, batch, batch_idx)
+        if raise_pending_error is not None:
+            raise_pending_error()
         if run.flush_is_due or (updated and stop.requested):
             flush_step(run)
-        if stop.interrupts:
+        if run.pending_saves:
+            save_what_waits(run)
+        if updated and signals.noted:
             return
         if run.validation_is_due or (stop.requested and may_stop(run) and wants_last_validation(run)):
             validate(run)
@@ -134,19 +154,12 @@ def open_epoch(run: Run) -> BatchStream:
         run.log_step = progress.window
         for call in run.hooks.on_train_epoch_start:
             call()
-    loader, length = run.train_loaders.loaders[0], run.train_loaders.lengths[0]
-    set_epoch(loader, progress.epoch)
-    generators = generators_of([loader])
-    if resumes and run.epoch_random_state is not None:
-        run.epoch_random_state.restore(generators)  # the samples come in the order that was drawn then
-    else:
-        run.epoch_random_state = RandomState.capture(generators)
-    send_to = run.strategy.root_device if batch_transfer(run) is None else None
-    stream = BatchStream(loader, length, skip=progress.batch, send_to=send_to)
+    stream = open_stream(run, send_to=run.strategy.root_device if batch_transfer(run) is None else None)
     if resumes:
-        if progress.batch:
-            restore_random_state(run)
+        restore_random_state(run)
         take_up(run)
+    else:
+        progress.point = QuietPoint.VALIDATED
     return stream
 
 
@@ -181,13 +194,6 @@ def finish_epoch(run: Run, *, complete: bool) -> None:
     progress.start_next_epoch()
 
 
-def restore_random_state(run: Run) -> None:
-    """Put the generators to where a checkpoint says they were, once."""
-    if run.resumed_random_state is not None:
-        run.resumed_random_state.restore(generators_of(run.train_loaders.loaders))
-        run.resumed_random_state = None
-
-
 def take_up(run: Run) -> None:
     """Do what was left to do after the batch that a checkpoint was saved at."""
     progress = run.progress
@@ -214,6 +220,8 @@ def sanity_check(run: Run) -> None:
         evaluate(run, "validation", most_batches=float("inf") if steps == -1 else steps)
         for call in run.hooks.on_sanity_check_end:
             call()
+    run.in_the_middle = False
+    save_what_waits(run)
     run.stage = RunningStage.TRAINING
 
 
@@ -223,7 +231,9 @@ def validate(run: Run) -> None:
     if not run.accumulating:
         run.module.on_validation_model_zero_grad()
     run.stage = RunningStage.VALIDATING
-    evaluate(run, "validation")
+    with apart_from_training(run), undone_when_interrupted(run):
+        evaluate(run, "validation")
+        save_what_waits(run)
     run.stage = RunningStage.TRAINING
     run.validation_is_due = False
     run.last_validation_s = time.monotonic()
@@ -242,8 +252,9 @@ def load_train_data(run: Run) -> None:
         limit=run.data_options.limit_train_batches,
         overfit=run.data_options.overfit_batches,
         rank=run.strategy.world.rank,
+        seeds_data=run.data_options.exact_data,
     )
-    loaders.loaded_at_epoch = run.progress.epoch
+    loaders.loaded_at_epoch = loading_epoch(run, "train")
     run.loaders["train"] = loaders
     run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])
     interval = run.validation_options.val_check_interval

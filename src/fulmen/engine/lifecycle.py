@@ -11,7 +11,8 @@ from fulmen.core.callback import Callback
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import parse_configuration
 from fulmen.engine import checkpoint as checkpoints
-from fulmen.engine.data import shut_down_workers
+from fulmen.engine.loaders import shut_down_workers
+from fulmen.engine.position import seed_data
 from fulmen.engine.states import TrainerFn
 from fulmen.engine.validation import report_unused_validation
 from fulmen.errors import ConfigError, UsageError
@@ -48,6 +49,8 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
     run.checkpoint = None
     run.hooks.resolve(run)
     log_hyperparameters(run)
+    if run.signals.noted:
+        raise run.signals.interrupt()
 
 
 def configure_model(run: Run) -> None:
@@ -72,9 +75,11 @@ def begin_training(run: Run) -> None:
     )
     run.use_optimizers(optimizers)
     run.progress.start_epoch()  # an epoch that an earlier fit did not finish begins again
+    seed_data(run)
     if run.checkpoint is not None:
         assert run.ckpt_path is not None
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)
+    run.signals.batches_before = run.progress.total_batch
 
 
 def attach_callbacks(run: Run) -> None:
@@ -172,6 +177,7 @@ def close(run: Run, *, status: str) -> None:
     with ExitStack() as stack:  # an error in one of them keeps none of the others from being called
         stack.callback(run.module.attach, run.trainer, None)
         stack.callback(run.strategy.teardown)
+        run.train_stream, run.cannot_wait = None, True
         stack.callback(shut_down_workers, [part for found in run.loaders.values() for part in found.loaders])
         for callback in run.callbacks:
             stack.callback(callback.attach, None)

@@ -111,8 +111,7 @@ class Logbook:
                 fix="another name: the suffix is added where there are several loaders",
             )
         if name in slots and slots[name].provisional:
-            slots[name].provisional = False
-            slots[name].arguments = arguments
+            slots[name].confirm(arguments)
             return slots[name]
         if name in slots:
             raise UsageError(
@@ -319,12 +318,23 @@ class Logbook:
     @contextmanager
     def tables_kept(self) -> Iterator[None]:
         """What becomes known inside is forgotten afterwards."""
-        tables: list[dict[str, Any]] = [self.callback_table, self.logged_table, self.progress_bar_table]
-        before = [dict(table) for table in tables]
+        before = self.copy_tables()
         yield
-        for table, content in zip(tables, before, strict=True):
+        self.put_tables(before)
+
+    def copy_tables(self) -> list[dict[str, Any]]:
+        """What readers see, as it is now."""
+        return [dict(table) for table in self._read_tables]
+
+    def put_tables(self, copies: list[dict[str, Any]]) -> None:
+        """Let readers see what `copy_tables` gave."""
+        for table, content in zip(self._read_tables, copies, strict=True):
             table.clear()
             table.update(content)
+
+    @property
+    def _read_tables(self) -> list[dict[str, Any]]:
+        return [self.callback_table, self.logged_table, self.progress_bar_table]
 
     @property
     def tables(self) -> list[ScopedSlots]:

@@ -113,6 +113,7 @@ class DataOptions:
     num_sanity_val_steps: int = 2
     reload_dataloaders_every_n_epochs: int = 0
     use_distributed_sampler: bool = True
+    exact_data: bool = True
 
     def __post_init__(self) -> None:
         for kind in ("train", "val", "test", "predict"):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import BatchSampler
-
-from fulmen.engine.data import END, BatchStream, can_change_batches, with_batch_sampler
+from fulmen.engine.data import END, BatchStream
 from fulmen.engine.dispatch import check_batch_hooks
 from fulmen.engine.evaluate import (
     batch_transfer,
@@ -16,6 +14,7 @@ from fulmen.engine.evaluate import (
     gradients_off,
     load_evaluation_data,
 )
+from fulmen.engine.loaders import WrappingSampler, can_be_remade, remake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,20 +35,17 @@ class Predictions:
     """By loader, by batch."""
 
 
-class IndexRecorder(BatchSampler):
+class IndexRecorder(WrappingSampler):
     """Hands on the indices of a batch sampler, and remembers them for the loop."""
 
-    def __init__(self, sampler: Any) -> None:
-        self._wrapped = sampler
+    def __init__(self, wrapped: Any) -> None:
+        super().__init__(wrapped)
         self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._wrapped:
+        for batch in self.wrapped:
             self.batches.append(list(batch))
             yield batch
-
-    def __len__(self) -> int:
-        return len(self._wrapped)
 
 
 def predict(run: Run, predictions: Predictions) -> None:
@@ -111,13 +107,13 @@ def _predict_loader(
         if predictions.keep:
             outputs.append(output)
         batch_idx += 1
-        if run.stop.interrupts:
+        if run.signals.noted:
             raise KeyboardInterrupt
 
 
 def _recording(loader: Any) -> tuple[Any, IndexRecorder | None]:
     """A loader that tells which samples are in its batches, and where to read that."""
-    if not can_change_batches(loader):
+    if not can_be_remade(loader) or loader.batch_sampler is None:
         return loader, None
     recorder = IndexRecorder(loader.batch_sampler)
-    return with_batch_sampler(loader, recorder), recorder
+    return remake(loader, batch_sampler=recorder), recorder

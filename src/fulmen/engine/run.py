@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
-from fulmen.base.random import RandomState
+from fulmen.base.generators import RandomState
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, bare
 from fulmen.core.profiler import Profiler
-from fulmen.engine.data import DataSource, Loaders
+from fulmen.engine.data import BatchStream, DataSource, Loaders
 from fulmen.engine.dispatch import Dispatch
 from fulmen.engine.logbook import Logbook
 from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
-from fulmen.engine.progress import Progress
+from fulmen.engine.progress import Progress, QuietPoint
+from fulmen.engine.signals import SignalWatch
 from fulmen.engine.states import RunningStage, TrainerFn
 from fulmen.engine.step import Step, make_step
 from fulmen.engine.stop import Stop
@@ -76,6 +78,22 @@ class Run:
     """When the last validation ended, by the monotonic clock."""
     val_check_batch: float = float("inf")
     """A validation is due after so many training batches."""
+    in_the_middle: bool = False
+    """Whether a training step or an evaluation is under way: no moment to save."""
+    cannot_wait: bool = False
+    """Whether the run ends, or has ended: what is saved now is saved at once."""
+    pending_saves: list[Callable[[], None]] = field(default_factory=list)
+    """Saves that wait for a moment at which the state is complete."""
+    data_seed: int = 0
+    """What the random numbers that are drawn for a batch are derived from."""
+    train_stream: BatchStream | None = None
+    """Where the batches of the epoch under way come from."""
+    resumed_position: dict[str, Any] = field(default_factory=dict)
+    """What a checkpoint says of the loader's position, until the loader is opened."""
+    resumed_loading_epochs: dict[str, int] = field(default_factory=dict)
+    """By kind, when a checkpoint's run had asked for its loaders; until this run has asked for its own."""
+    training_random_state: RandomState | None = None
+    """While random numbers are drawn apart from those of training: the state of those."""
     epoch_random_state: RandomState | None = None
     """What the generators were like when the loader of the epoch under way was started."""
     resumed_random_state: RandomState | None = None
@@ -85,12 +103,28 @@ class Run:
     """The checkpoint that was written last."""
     checkpoint: dict[str, Any] | None = None
     """What this run was started from, until it has been taken up."""
-    step: Step = field(init=False)
+    interrupted_path: str | None = None
+    """Where a signal that ends the run has it saved; None for nowhere."""
+    logger_positions: list[dict[str, Any]] | None = None
+    """Where the loggers' records ended before the validation that was interrupted."""
+    not_undone: list[str] = field(default_factory=list)
+    """Why a validation that was interrupted has left its traces."""
+    signals: SignalWatch = field(init=False)
+    _step: Step | None = None
+
+    def __post_init__(self) -> None:
+        self.signals = SignalWatch(self)
 
     def use_optimizers(self, optimizers: list[Optimizer]) -> None:
         """Step these from now on."""
         self.optimizers = [LightningOptimizer(bare(optimizer)) for optimizer in optimizers]
-        self.step = make_step(self)
+        self._step = make_step(self)
+
+    @property
+    def step(self) -> Step:
+        """How a batch becomes an update; there once there are optimizers."""
+        assert self._step is not None
+        return self._step
 
     @property
     def train_loaders(self) -> Loaders:
@@ -98,6 +132,12 @@ class Run:
         return self.loaders["train"]
 
     @property
+    def waits_for_first_batch(self) -> bool:
+        """Whether the loader of an epoch was opened, and has not given anything."""
+        begun = self.progress.point is QuietPoint.VALIDATED and self.progress.batch == 0
+        return begun and self.train_stream is not None and self.train_stream.taken == 0
+
+    @property
     def accumulating(self) -> bool:
         """Whether an accumulation window is open."""
-        return bool(self.step.in_window)
+        return self._step is not None and bool(self._step.in_window)

@@ -82,6 +82,15 @@ class BaseSlot(ABC):
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """Take what was logged."""
 
+    @abstractmethod
+    def restore_step_values(self, values: dict[str, Value]) -> None:
+        """Have the values of a step again that no flush has seen."""
+
+    def confirm(self, arguments: LogArguments) -> None:
+        """It came from a checkpoint, and now its name is logged again."""
+        self.provisional = False
+        self.arguments = arguments
+
     def _mark_fresh(self) -> None:
         self.fresh = True
         self._dirty.append(self)
@@ -160,6 +169,10 @@ class Slot(BaseSlot):
             self._copy_to_cell, self._cell_dtype = copied.copy_, copied.dtype
         return copied
 
+    def confirm(self, arguments: LogArguments) -> None:
+        super().confirm(arguments)
+        self.reduction = parse_reduction(arguments.reduce_fx)
+
     def _single(self, value: Tensor) -> Tensor:
         if value.numel() != 1:
             raise UsageError(
@@ -235,6 +248,10 @@ class Slot(BaseSlot):
             return {self.name: total}
         return {self.name: total / weight if weight else float("nan")}
 
+    def restore_step_values(self, values: dict[str, Value]) -> None:
+        (self.last,) = values.values()
+        self._mark_fresh()
+
     def partial(self) -> tuple[Value, float]:
         """This process's share of the epoch: (sum of weighted values, sum of weights), or (value, 1)."""
         if callable(self.reduction):
@@ -245,8 +262,10 @@ class Slot(BaseSlot):
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on with an epoch that is under way."""
+        kinds = {value.dtype if isinstance(value, Tensor) else None for value in self._pending}
+        as_one = len(kinds) == 1 and None not in kinds
         return {
-            "pending": stack(self._pending) if self._pending else None,
+            "pending": torch.stack(self._pending) if as_one else list(self._pending),  # pyright: ignore[reportArgumentType, reportCallIssue]
             "weights": list(self._weights),
             "total": self._total,
             "weight": self._weight,
@@ -254,7 +273,8 @@ class Slot(BaseSlot):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state that `state_dict` gave."""
-        self._pending = [] if state["pending"] is None else list(state["pending"].unbind())
+        pending = state["pending"]
+        self._pending = list(pending.unbind() if isinstance(pending, Tensor) else pending)
         self._weights = list(state["weights"])
         self._total, self._weight = state["total"], state["weight"]
 
@@ -286,14 +306,16 @@ class MetricSlot(BaseSlot):
                 fix="self.log_dict(collection)",
             )
         super().__init__(name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty)
-        self._metric: Any = metric
+        self.metric: Any = metric
         self._used = False
+        self._restored_step_values: dict[str, Value] | None = None
 
     def add(self, value: Any, batch_size: int | None = None) -> None:
         """The metric was updated in this step."""
-        if value is not self._metric:
+        if value is not self.metric:
             raise UsageError(f"`self.log({self.name!r})` was called with another metric object before.")
         self._used = True
+        self._restored_step_values = None
         self.reduced = False
         if self.on_step and not self.fresh:
             self._mark_fresh()
@@ -304,12 +326,18 @@ class MetricSlot(BaseSlot):
 
     def step_values(self) -> dict[str, Value]:
         """The values of the last batch, where `forward` was called on it."""
-        metrics = dict(self._metric.items()) if self._is_collection else {self.name: self._metric}
+        if self._restored_step_values is not None:
+            return self._restored_step_values
+        metrics = dict(self.metric.items()) if self._is_collection else {self.name: self.metric}
         values = {name: metric._forward_cache for name, metric in metrics.items()}
         return {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
 
+    def restore_step_values(self, values: dict[str, Value]) -> None:
+        self._restored_step_values = values
+        self._mark_fresh()
+
     def epoch_values(self) -> dict[str, Value]:
-        computed = self._metric.compute()
+        computed = self.metric.compute()
         values = computed if self._is_collection else {self.name: computed}
         for name, value in values.items():
             if not isinstance(value, Tensor) or value.numel() != 1:
@@ -322,7 +350,7 @@ class MetricSlot(BaseSlot):
         return {name: value.detach().reshape(()) for name, value in values.items()}
 
     def reset(self) -> None:
-        self._metric.reset()
+        self.metric.reset()
         self._used = False
 
 

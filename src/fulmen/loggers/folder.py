@@ -26,6 +26,7 @@ class FolderLogger(Logger):
         self._save_dir = _expand(save_dir)
         self._name = name or ""
         self._version = version
+        self._version_is_given = version is not None
         self._prefix = prefix
         self._sub_dir = None if sub_dir is None else _expand(sub_dir)
         self._experiment: Any = None
@@ -39,9 +40,16 @@ class FolderLogger(Logger):
     def version(self) -> int | str:
         """The version given, or the number after the highest one that is there."""
         if self._version is None:
-            found = (re.fullmatch(r"version_(\d+)", name) for name in files.list_names(self.root_dir))
-            self._version = max((int(match[1]) for match in found if match), default=-1) + 1
+            self._version = max(self._versions_there(), default=-1) + 1
         return self._version
+
+    def past_versions(self) -> list[int]:
+        """The versions that it may go on in: all that are there, unless it was told which one to write."""
+        return [] if self._version_is_given else self._versions_there()
+
+    def _versions_there(self) -> list[int]:
+        found = (re.fullmatch(r"version_(\d+)", name) for name in files.list_names(self.root_dir))
+        return sorted(int(match[1]) for match in found if match)
 
     @property
     def save_dir(self) -> str:
@@ -62,6 +70,16 @@ class FolderLogger(Logger):
     def position(self) -> dict[str, Any]:
         """Where its records end; `rewind` takes back what follows, if that is in the same folder."""
         return {"folder": files.absolute(self.log_dir)}
+
+    def go_on_at(self, position: Mapping[str, Any]) -> None:
+        """Go on in the version that `position` lies in, where it may and has not begun to write."""
+        own = self._version
+        if self._experiment is None:
+            for version in self.past_versions():
+                self._version = version
+                if self._is_here(position):
+                    return
+        self._version = own
 
     def _is_here(self, position: Mapping[str, Any]) -> bool:
         return position.get("folder") == files.absolute(self.log_dir)

@@ -1,7 +1,8 @@
 """How a model is spread over devices."""
 
+from fulmen.strategies.async_checkpoint_io import AsyncCheckpointIO
 from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
 from fulmen.strategies.single import SingleDeviceStrategy
 from fulmen.strategies.strategy import Strategy
 
-__all__ = ["CheckpointIO", "SingleDeviceStrategy", "Strategy", "TorchCheckpointIO"]
+__all__ = ["AsyncCheckpointIO", "CheckpointIO", "SingleDeviceStrategy", "Strategy", "TorchCheckpointIO"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from fulmen.base import files
+from fulmen.base.manifest import link_checkpoint, remove_checkpoint, save_tensors
 from fulmen.base.safe_load import load_tensors
 from fulmen.errors import ConfigError
 
@@ -27,6 +27,16 @@ class CheckpointIO(ABC):
     def remove_checkpoint(self, path: str) -> None:
         """Delete a checkpoint; nothing happens where there is none."""
 
+    def link_checkpoint(self, path: str, link: str) -> bool:
+        """Make `link` lead to the checkpoint at `path`; False where that is impossible."""
+        return link_checkpoint(path, link)
+
+    def finish(self) -> None:
+        """Wait until all that was asked for is done."""
+
+    def raise_pending_error(self) -> None:
+        """Raise, once, what went wrong after the call that asked for it; `fit` asks at each step's end."""
+
     def teardown(self) -> None:
         """Finish what is still being written."""
 
@@ -41,7 +51,7 @@ class TorchCheckpointIO(CheckpointIO):
                 received=storage_options,
                 fix="a CheckpointIO of your own in Trainer(plugins=...)",
             )
-        files.save_tensors(checkpoint, path)
+        save_tensors(checkpoint, path)
 
     def load_checkpoint(
         self, path: str, map_location: Any = None, weights_only: bool | None = None
@@ -50,4 +60,4 @@ class TorchCheckpointIO(CheckpointIO):
         return load_tensors(path, map_location=map_location or "cpu", weights_only=weights_only is not False)
 
     def remove_checkpoint(self, path: str) -> None:
-        files.remove(path)
+        remove_checkpoint(path)

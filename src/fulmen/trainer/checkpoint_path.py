@@ -2,37 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from fulmen.base import files
-from fulmen.base.report import warn
-from fulmen.callbacks import ModelCheckpoint
-from fulmen.callbacks.checkpoint_files import default_folder
-from fulmen.errors import ConfigError
+from fulmen.base.manifest import manifest_path, verify
+from fulmen.base.report import info, warn
+from fulmen.base.safe_load import load_tensors
+from fulmen.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from fulmen.callbacks.checkpoint_files import default_folder, visible_names
+from fulmen.engine.checkpoint import OWN_KEY
+from fulmen.engine.interruption import FILE_NAME
+from fulmen.errors import CheckpointError, ConfigError
+from fulmen.loggers.folder import FolderLogger
 
 if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-def resolve_checkpoint_path(
-    trainer: Trainer, ckpt_path: files.AnyPath | None, *, must_exist: bool
-) -> str | None:
-    """The path of a checkpoint: as given, or the newest for "last", or the best that was saved for "best"."""
-    if ckpt_path is None:
+def find_checkpoint_to_fit(trainer: Trainer, ckpt_path: files.AnyPath | None) -> str | None:
+    """The checkpoint that training goes on from; where it is the newest one of before, so do the loggers."""
+    if ckpt_path not in ("last", "auto"):
+        _tell_savers(trainer, None)
+        return None if ckpt_path is None else _resolve(trainer, ckpt_path)
+    path, content = _newest_intact(trainer, to_train=True)
+    _tell_savers(trainer, path)
+    if path is not None:
+        positions = content.get(OWN_KEY, {}).get("loggers", ())
+        for logger, position in zip(trainer.loggers, positions, strict=False):
+            if isinstance(logger, FolderLogger):
+                logger.go_on_at(position)
+    elif ckpt_path == "last":
+        warn(f"{_NOTHING_FOUND}; training starts from the beginning.")
+    return path
+
+
+def find_checkpoint_to_evaluate(trainer: Trainer, ckpt_path: files.AnyPath | None) -> str | None:
+    """The checkpoint whose weights are looked at; None for the present ones."""
+    if ckpt_path not in ("last", "auto"):
+        return None if ckpt_path is None else _resolve(trainer, ckpt_path)
+    path, _ = _newest_intact(trainer, to_train=False)
+    if path is None:
+        raise ConfigError(f"{_NOTHING_FOUND}.", received=f"ckpt_path={ckpt_path!r}")
+    return path
+
+
+def path_when_interrupted(trainer: Trainer) -> str | None:
+    """Where a run is saved that a signal ends: beside the checkpoints of the first that saves them."""
+    saver = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+    if saver is None or saver.dirpath is None or trainer.fast_dev_run:
         return None
+    return files.join(saver.dirpath, FILE_NAME + saver.FILE_EXTENSION)
+
+
+_NOTHING_FOUND = "No checkpoint was found in any folder that this Trainer saves to"
+
+
+def _resolve(trainer: Trainer, ckpt_path: files.AnyPath) -> str:
     if ckpt_path == "best":
-        return _best(trainer)
-    if ckpt_path == "last":
-        found = _newest(trainer)
-        if found is None:
-            message = "ckpt_path='last': no checkpoint was found in any folder that this Trainer saves to"
-            if must_exist:
-                raise ConfigError(f"{message}.")
-            warn(f"{message}; training starts from the beginning.")
-        return found
+        path = _best(trainer)
+        info(f"ckpt_path='best' is {path}")
+        _demand_intact(path, fix="ckpt_path='last' for the newest intact one, or the path of another one")
+        return path
     if ckpt_path in ("hpc", "registry"):
-        raise ConfigError(f"ckpt_path={ckpt_path!r} is not supported.", expected="a path, 'last' or 'best'")
-    return files.absolute(ckpt_path)
+        raise ConfigError(
+            f"ckpt_path={ckpt_path!r} is not supported.", expected="a path, 'auto', 'last' or 'best'"
+        )
+    path = files.absolute(ckpt_path)
+    if not files.is_url(path):  # what is far away is not read twice
+        _demand_intact(
+            path, fix="the path of another checkpoint, or ckpt_path='last' for the newest intact one"
+        )
+    return path
 
 
 def _best(trainer: Trainer) -> str:
@@ -47,14 +92,102 @@ def _best(trainer: Trainer) -> str:
     return best
 
 
-def _newest(trainer: Trainer) -> str | None:
-    """The checkpoint that was written last, in the folders that this Trainer saves to."""
-    found: list[tuple[float, str]] = []
+def _demand_intact(path: str, *, fix: str) -> None:
+    """Raise `CheckpointError` for a damaged file; one that was rewritten on purpose is none."""
+    verdict = verify(path)
+    if verdict.intact or not files.exists(path):  # of a missing file, the one who reads it tells
+        return
+    if not verify(path, by_manifest=False).intact:
+        raise CheckpointError(f"The checkpoint is damaged: {path}", received=verdict.problem, fix=fix)
+    warn(
+        f"{path} was changed after it was saved: {verdict.problem}. If that was meant to be, delete "
+        f"{manifest_path(path)}"
+    )
+
+
+def _tell_savers(trainer: Trainer, path: str | None) -> None:
     for saver in trainer.checkpoint_callbacks:
         if isinstance(saver, ModelCheckpoint):
-            folder = saver.dirpath or default_folder(trainer)
-            for name in files.list_names(folder):
-                if name.endswith(saver.FILE_EXTENSION) and not name.startswith("."):
-                    path = files.join(folder, name)
-                    found.append((files.modified_s(path), path))
-    return max(found)[1] if found else None
+            saver.own_start = path
+
+
+# --------------------------------------------------------------------------------------------- the newest one
+
+
+def _newest_intact(trainer: Trainer, *, to_train: bool) -> tuple[str | None, dict[str, Any]]:
+    """The path of the newest checkpoint that can be used, and what is in it; the others are warned of."""
+    for path in _newest_first(_candidates(trainer)):
+        verdict = verify(path)
+        problem = verdict.problem
+        if verdict.intact:
+            content, problem = _look_into(trainer, path)
+            if problem is None and to_train and "optimizer_states" not in content:
+                problem = "it holds weights only"
+            if problem is None:
+                return path, content
+        warn(f"The checkpoint {path} is passed over: {problem}.")
+    return None, {}
+
+
+def _look_into(trainer: Trainer, path: str) -> tuple[dict[str, Any], str | None]:
+    """What a checkpoint holds, or why it cannot be used."""
+    try:
+        try:
+            content = load_tensors(path, mmap=True)
+        except CheckpointError:  # of another format, which the one who wrote it can read
+            content = trainer.strategy.checkpoint_io.load_checkpoint(path)
+    except Exception as error:  # anybody's CheckpointIO may raise anything
+        return {}, str(error).replace("\n", ";")
+    return (content, None) if isinstance(content, dict) else ({}, "it is not a checkpoint")
+
+
+def _newest_first(paths: list[str]) -> Iterator[str]:
+    """By when they were written; those of one moment by how far training had come."""
+    dated: list[tuple[float, str]] = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # a link to nothing, or removed a moment ago
+            dated.append((files.modified_s(path), path))
+    for _, group in groupby(sorted(dated, reverse=True), key=lambda found: found[0]):
+        same = [path for _, path in group]
+        yield from sorted(same, key=_updates, reverse=True) if len(same) > 1 else same
+
+
+def _updates(path: str) -> float:
+    try:
+        return load_tensors(path, mmap=True)["global_step"]
+    except (CheckpointError, LookupError, TypeError):
+        return math.inf  # whatever it is, it is looked at first
+
+
+def _candidates(trainer: Trainer) -> list[str]:
+    """Every checkpoint in the folders that this Trainer saves to; no link to another one of them."""
+    found: list[str] = []
+    for saver in trainer.checkpoint_callbacks:
+        if isinstance(saver, ModelCheckpoint):
+            for folder in [saver.dirpath] if saver.dirpath else _default_folders(trainer):
+                names = f"{saver.filename} {saver.CHECKPOINT_NAME_LAST}"
+                found.extend(_files_below(folder, saver.FILE_EXTENSION, levels=names.count("/")))
+        elif isinstance(saver, OnExceptionCheckpoint):
+            found.append(files.absolute(saver.ckpt_path))
+    links = [path for path in found if not files.is_url(path) and os.path.islink(path)]
+    others = dict.fromkeys(path for path in found if path not in links)
+    targets = {os.path.realpath(path) for path in others if not files.is_url(path)}
+    return [*others, *(path for path in dict.fromkeys(links) if os.path.realpath(path) not in targets)]
+
+
+def _default_folders(trainer: Trainer) -> list[str]:
+    """That of this run, once it has written there; till then, those of all versions of the experiment."""
+    own = default_folder(trainer)
+    logger = trainer.loggers[0] if trainer.loggers else None
+    if not isinstance(logger, FolderLogger) or files.exists(own):
+        return [own]
+    return [default_folder(trainer, version) for version in logger.past_versions()] or [own]
+
+
+def _files_below(folder: str, extension: str, *, levels: int) -> Iterator[str]:
+    for name in visible_names(folder):
+        path = files.join(folder, name)
+        if name.endswith(extension):
+            yield path
+        elif levels and files.is_folder(path):
+            yield from _files_below(path, extension, levels=levels - 1)

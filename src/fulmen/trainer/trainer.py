@@ -24,6 +24,7 @@ from fulmen.engine.data import DataSource
 from fulmen.engine.determinism import TorchSwitches
 from fulmen.engine.evaluate import evaluate
 from fulmen.engine.fit import fit, reason_to_stop
+from fulmen.engine.interruption import saved_when_interrupted
 from fulmen.engine.logbook import Logbook
 from fulmen.engine.options import (
     DataOptions,
@@ -45,7 +46,11 @@ from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
 from fulmen.strategies import Strategy
-from fulmen.trainer.checkpoint_path import resolve_checkpoint_path
+from fulmen.trainer.checkpoint_path import (
+    find_checkpoint_to_evaluate,
+    find_checkpoint_to_fit,
+    path_when_interrupted,
+)
 from fulmen.trainer.view import RunView
 
 
@@ -125,6 +130,7 @@ class Trainer(RunView):
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: files.AnyPath | None = None,
         model_registry: str | None = None,
+        exact_data: bool = True,
     ) -> None:
         """Every argument is optional; the documentation of each is in `docs/trainer.md`."""
         on = not barebones
@@ -142,6 +148,7 @@ class Trainer(RunView):
             num_sanity_val_steps=_default(num_sanity_val_steps, 2 if on else 0),
             reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
             use_distributed_sampler=use_distributed_sampler,
+            exact_data=exact_data,
         )
         validation_options = ValidationOptions(
             _default(parse_interval(val_check_interval), 1.0), check_val_every_n_epoch
@@ -200,11 +207,15 @@ class Trainer(RunView):
         ckpt_path: files.AnyPath | None = None,
         weights_only: bool | None = None,
     ) -> FitResult:
-        """Train `model`, from `ckpt_path` on if it is given: a path, "last" or "best"."""
+        """Train `model`, from `ckpt_path` on if it is given.
+
+        That is a path, "best", "last" for the newest one that is intact, or "auto": the same, and from the
+        beginning where there is none.
+        """
         given = {"train": train_dataloaders, "val": val_dataloaders}
         run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
-        run.ckpt_path = resolve_checkpoint_path(self, ckpt_path, must_exist=False)
+        run.ckpt_path = find_checkpoint_to_fit(self, ckpt_path)
         with self._session(run, weights_only):
             fit(run)
         return self._result(run)
@@ -277,6 +288,7 @@ class Trainer(RunView):
             files.absolute(filepath),
             weights_only=bool(weights_only),
             storage_options=storage_options,
+            wait=self._status is not TrainerStatus.RUNNING,  # nobody else does, or would learn of an error
         )
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -337,7 +349,7 @@ class Trainer(RunView):
                 )
                 return None
             ckpt_path = "best"
-        return resolve_checkpoint_path(self, ckpt_path, must_exist=True)
+        return find_checkpoint_to_evaluate(self, ckpt_path)
 
     def _new_run(
         self, fn: TrainerFn, stage: RunningStage, model: LightningModule,
@@ -388,25 +400,28 @@ class Trainer(RunView):
         self._run = run
         self._status = TrainerStatus.RUNNING
         outcome = "failed"
-        try:
-            with run.stop.watch_keyboard(), self._torch_switches.applied():
-                lifecycle.begin(run, weights_only=weights_only)
-                yield
+        with run.signals.handled():
+            try:
+                with self._torch_switches.applied(), saved_when_interrupted(run):
+                    lifecycle.begin(run, weights_only=weights_only)
+                    run.interrupted_path = path_when_interrupted(self)
+                    yield
+                    lifecycle.end(run)
+                interrupted = run.signals.noted is not None
+                self._status = TrainerStatus.INTERRUPTED if interrupted else TrainerStatus.FINISHED
+                outcome = "interrupted" if interrupted else "success"
+            except BaseException as error:
+                self._status = TrainerStatus.INTERRUPTED
+                run.cannot_wait = True
+                for call in run.hooks.on_exception:
+                    call(error)
+                gentle = isinstance(error, KeyboardInterrupt) and run.signals.presses <= 1
+                if not (gentle and run.fn is TrainerFn.FITTING):
+                    raise
+                outcome = "interrupted"
                 lifecycle.end(run)
-            interrupted = bool(run.stop.interrupts)
-            self._status = TrainerStatus.INTERRUPTED if interrupted else TrainerStatus.FINISHED
-            outcome = "interrupted" if interrupted else "success"
-        except BaseException as error:
-            self._status = TrainerStatus.INTERRUPTED
-            for call in run.hooks.on_exception:
-                call(error)
-            gentle = isinstance(error, KeyboardInterrupt) and run.stop.interrupts <= 1
-            if not (gentle and run.fn is TrainerFn.FITTING):
-                raise
-            outcome = "interrupted"
-            lifecycle.end(run)
-        finally:
-            lifecycle.close(run, status=outcome)
+            finally:
+                lifecycle.close(run, status=outcome)
 
     def _result(self, run: Run) -> FitResult:
         interrupted = self._status is TrainerStatus.INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,7 +95,7 @@ class RunView(ArgumentsView):
     @property
     def received_sigterm(self) -> bool:
         """Whether the process was asked to terminate."""
-        return False
+        return self._run is not None and self._run.signals.noted == signal.SIGTERM
 
     @property
     def should_stop(self) -> bool:

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from fulmen.base import files
-from fulmen.errors import CheckpointError
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -233,29 +231,100 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         write(str(tmp_path / "file" / "below"), "text")
 
 
-# ----------------------------------------------------------------------------------------------- save_tensors
+def test_a_folder_in_the_place_of_the_file(folder: str) -> None:
+    path = files.join(folder, "file")
+    write(files.join(path, "inside"), "text")
+    with pytest.raises(IsADirectoryError, match="file"):
+        write(path, "text")
+    assert files.list_names(folder) == ["file"]
+    assert files.list_names(path) == ["inside"]
 
 
-def test_tensors_are_saved_as_torch_does(folder: str) -> None:
-    path = files.join(folder, "a.ckpt")
-    files.save_tensors({"weight": torch.ones(3), "epoch": 2}, path)
-    with files.open_file(path, "rb") as file:
-        loaded = torch.load(file, weights_only=True)
-    assert loaded["weight"].equal(torch.ones(3))
-    assert loaded["epoch"] == 2
+def test_a_remote_file_is_never_there_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its own name; most stores publish what there is when a file is closed, whyever it is."""
+    path = f"memory://{uuid.uuid4().hex}"
+    write(path, "old")
+
+    def look(file: Any) -> None:
+        file.write(b"half")
+        assert read(path) == "old"
+        file.write(b" and half")
+
+    files.write_whole(path, look)
+    assert read(path) == "half and half"
+    files.remove(path)
 
 
-def test_what_cannot_be_pickled_leaves_the_old_checkpoint(folder: str) -> None:
-    path = files.join(folder, "a.ckpt")
-    files.save_tensors({"epoch": 1}, path)
-    with pytest.raises((AttributeError, TypeError), match=r"lambda|pickle"):
-        files.save_tensors({"epoch": 2, "weight": torch.ones(1000), "function": lambda: None}, path)
-    with files.open_file(path, "rb") as file:
-        assert torch.load(file, weights_only=True) == {"epoch": 1}
-    assert files.list_names(folder) == ["a.ckpt"]
+def test_what_is_called_before_the_file_shows(folder: str) -> None:
+    path = files.join(folder, "file")
+    write(path, "old")
+    seen: list[str] = []
+    with files.open_whole(path, before_it_shows=lambda: seen.append(read(path))) as file:
+        file.write(b"new")
+        assert not seen
+    assert seen == ["old"]
+    assert read(path) == "new"
 
 
-def test_a_checkpoint_that_cannot_be_written_says_where_and_why(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=r"could not be written(.|\n)*file/a.ckpt: \w+"):
-        files.save_tensors({}, tmp_path / "file" / "a.ckpt")
+# --------------------------------------------------------------------------------------------- left behind
+
+
+def left_behind(path: Path) -> Path:
+    """What a writer of `path` leaves that is killed."""
+    left = path.with_name(f".{path.name}.0123abcd.tmp")
+    left.write_text("half")
+    return left
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    ours, others = left_behind(tmp_path / "file"), left_behind(tmp_path / "file2")
+    write(str(tmp_path / "file"), "text")
+    assert not ours.exists()
+    assert others.exists()
+
+
+def test_names_that_look_like_patterns(tmp_path: Path) -> None:
+    ours, other = left_behind(tmp_path / "[ab]*"), left_behind(tmp_path / "a1")
+    write(str(tmp_path / "[ab]*"), "text")
+    assert not ours.exists()
+    assert other.exists()
+    assert read(str(tmp_path / "[ab]*")) == "text"
+
+
+def test_what_a_living_writer_has_open_stays(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    with files.open_whole(path) as first:
+        first.write(b"first")
+        write(path, "second")
+        assert read(path) == "second"
+    assert read(path) == "first"
+    assert files.list_names(tmp_path) == ["file"]
+
+
+def test_what_is_left_but_cannot_be_removed_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = left_behind(tmp_path / "file")
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write(str(tmp_path / "file"), "text")
+    assert left.exists()
+    assert read(str(tmp_path / "file")) == "text"
+
+
+def test_file_systems_without_locks_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    left = left_behind(tmp_path / "file")
+
+    def refuse(file: Any, operation: int) -> None:
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write(str(tmp_path / "file"), "text")
+    assert read(str(tmp_path / "file")) == "text"
+    assert left.exists()  # nobody knows whether its writer lives

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import fulmen
-from fulmen.base.random import RandomState, SeedWorker, derive_seed, isolate_rng, workers_are_seeded
+from fulmen.base.generators import RandomState, isolate_rng
+from fulmen.base.random import SeedWorker, derive_seed, workers_are_seeded
 from fulmen.errors import ConfigError
 
 Draw = tuple[float, float, float]

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.base import files
+from fulmen.base.manifest import save_tensors
 from fulmen.base.safe_load import Unrestored, demand_restored, load_tensors
 from fulmen.errors import CheckpointError
 
@@ -88,7 +89,7 @@ def test_the_device_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_urls_are_read_too(tmp_path: Path) -> None:
-    files.save_tensors({"a": 1}, "memory://safe_load/a.ckpt")
+    save_tensors({"a": 1}, "memory://safe_load/a.ckpt")
     assert load_tensors("memory://safe_load/a.ckpt") == {"a": 1}
     files.remove("memory://safe_load")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
@@ -217,6 +218,20 @@ def test_classes_that_a_user_allows_are_restored(save: Save, tmp_path: Path) -> 
     with torch.serialization.safe_globals([Custom]):
         assert type(load_tensors(tmp_path / "a.ckpt")) is Custom
     assert Custom.made == made + 1
+
+
+class AllowedTensor(Custom):
+    """Has a name as torch's classes have."""
+
+    def __reduce__(self) -> Any:
+        return AllowedTensor, (self.number,)
+
+
+@FORMATS
+def test_so_are_those_whose_names_look_like_torchs(save: Save, tmp_path: Path) -> None:
+    save([AllowedTensor(3)], tmp_path / "a.ckpt")
+    with torch.serialization.safe_globals([AllowedTensor]):
+        assert type(load_tensors(tmp_path / "a.ckpt")[0]) is AllowedTensor
 
 
 @FORMATS

@@ -106,9 +106,9 @@ def fit(root: Path, *callbacks: pl.Callback, module: Scripted | None = None, **o
 
 
 def names(folder: Path | str) -> list[str]:
-    """The files below a folder; links with what they point to."""
+    """The files below a folder that are not hidden; links with what they point to."""
     found = []
-    for path in sorted(Path(folder).rglob("*")):
+    for path in sorted(path for path in Path(folder).rglob("*") if not path.name.startswith(".")):
         if path.is_symlink():
             found.append(f"{path.relative_to(folder)} -> {path.readlink()}")
         elif path.is_file():

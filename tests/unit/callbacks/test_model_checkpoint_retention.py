@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_attributes_without_monitor(tmp_path: Path) -> None:
 
 
 def test_state_in_the_checkpoint(tmp_path: Path) -> None:
-    """Keys and types as Lightning's, so that each can read the other's; every file knows itself."""
+    """Every file knows itself. Keys and types as Lightning's, which passes over the last one."""
     fit(tmp_path, ModelCheckpoint(tmp_path, monitor="val_loss", save_last=True))
     cadence = "'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': None"
     key = f"ModelCheckpoint{{'monitor': 'val_loss', 'mode': 'min', {cadence}}}"
@@ -99,6 +100,7 @@ def test_state_in_the_checkpoint(tmp_path: Path) -> None:
             "kth_best_model_path": best,
             "kth_value": torch.tensor(1.0),
             "last_model_path": last,
+            "outdated": [str(tmp_path / "epoch=0-step=4.ckpt")],
         }
 
 
@@ -144,6 +146,14 @@ def test_a_resumed_run_keeps_what_it_started_from(arguments: dict[str, Any], tmp
     resumed = resume(tmp_path, str(tmp_path / "epoch=1-step=8.ckpt"), **arguments)
     assert names(tmp_path) == ["epoch=1-step=8.ckpt", "epoch=3-step=16.ckpt"]
     assert resumed.best_model_path == str(tmp_path / "epoch=3-step=16.ckpt")
+
+
+def test_what_a_checkpoint_had_replaced_stays_where_the_user_named_that(tmp_path: Path) -> None:
+    """It is there because the user has put it back; a rerun with "auto" would find what a crash left."""
+    fit(tmp_path, ModelCheckpoint(tmp_path, filename="{epoch}"), max_epochs=2)
+    shutil.copy(tmp_path / "epoch=1.ckpt", tmp_path / "epoch=0.ckpt")
+    resume(tmp_path, str(tmp_path / "epoch=1.ckpt"), filename="{epoch}")
+    assert names(tmp_path) == ["epoch=0.ckpt", "epoch=1.ckpt", "epoch=3.ckpt"]
 
 
 @pytest.mark.parametrize("save_last", [True, "link"])

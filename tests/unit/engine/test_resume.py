@@ -167,15 +167,38 @@ def test_the_samples_that_were_left(tmp_path: Path, kind: str, epoch: int, batch
     assert again.seen == model.seen[epoch * BATCHES + batch + 1 :]
 
 
-def test_a_checkpoint_of_the_middle_of_a_window_begins_the_window_again(tmp_path: Path) -> None:
-    """Its gradients are in no file, and its batches are not lost."""
+def test_a_checkpoint_asked_for_in_the_middle_of_a_window_waits_for_its_end(tmp_path: Path) -> None:
+    """The gradients of a window are in no file."""
     path = tmp_path / "saved.ckpt"
     options: dict[str, Any] = {"accumulate_grad_batches": 3}
     seed(7)
     whole, model = run(tmp_path, "in order", callbacks=[SavesAt(path, "on_train_batch_end", 1, 1)], **options)
     _, again = run(tmp_path, "in order", path, **options)
-    assert again.seen == model.seen[BATCHES:]
+    assert again.seen == model.seen[BATCHES + 3 :]
     assert whole.global_step == 6
+
+
+def test_a_checkpoint_saved_by_an_exception_in_a_window_begins_the_window_again(tmp_path: Path) -> None:
+    """Then there is no waiting; its batches are not lost."""
+
+    class Fails(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int):
+            if (trainer.current_epoch, batch_idx) == (1, 1):
+                raise ValueError("scripted")
+
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            trainer.save_checkpoint(tmp_path / "saved.ckpt")
+
+    options: dict[str, Any] = {"accumulate_grad_batches": 3}
+    seed(7)
+    _, model = run(tmp_path, "in order", **options)
+    seed(7)
+    with pytest.raises(ValueError, match="scripted"):
+        run(tmp_path, "in order", callbacks=[Fails()], **options)
+    exact = torch.load(tmp_path / "saved.ckpt", weights_only=True)["fulmen"]["exact"]
+    assert (exact["resumable"], len(exact["reasons"])) == (False, 1)
+    _, again = run(tmp_path, "in order", tmp_path / "saved.ckpt", **options)
+    assert again.seen == model.seen[BATCHES:]
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(tmp_path: Path
     expected = run(tmp_path / "whole")
     with pytest.raises(ZeroDivisionError):
         run(tmp_path / "stopped", fail_at_step=8)  # behind the checkpoint of step 5, and after a validation
-    (saved,) = (tmp_path / "stopped" / "saved").iterdir()
+    (saved,) = (tmp_path / "stopped" / "saved").glob("*.ckpt")
     resumed = run(tmp_path / "stopped", ckpt_path=str(saved))
 
     assert rows(resumed[0]) == rows(expected[0])

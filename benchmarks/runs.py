@@ -1,0 +1,43 @@
+"""Everything that a worker can be asked to run, by its name."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.saves import save_while_training
+from benchmarks.work import (
+    Batches,
+    train,
+    train_bare,
+    train_with_defaults,
+    train_with_ignite,
+    validate,
+    validate_bare,
+)
+
+RUNS: dict[str, Callable[..., None]] = {
+    "bare training": train_bare,
+    "bare validation": validate_bare,
+    "ignite training": train_with_ignite,
+    "training": train,
+    "training, 1 value": partial(train, logged_values=1),
+    "training, 10 values": partial(train, logged_values=10),
+    "training, defaults": train_with_defaults,
+    "training, defaults, 1 value": partial(train_with_defaults, logged_values=1),
+    "validation": validate,
+    "saves": save_while_training,
+}
+"""By the name that a request gives."""
+
+
+def measure(
+    run: str, framework: str, first: int, last: int, read: Callable[[], float], **options: Any
+) -> float:
+    """What changes while a run takes its batches from `first` to `last`."""
+    gc.collect(1)  # what the run before left behind is not to be collected at the expense of this one
+    batches = Batches(first, last, read)
+    RUNS[run](framework, batches, **options)
+    return batches.change

@@ -1,0 +1,1 @@
+"""The command line: `main` finds the command, and each group of commands has a file."""

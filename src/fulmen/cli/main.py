@@ -1,0 +1,29 @@
+"""`fulmen COMMAND ...`: finds the command, and turns its errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import fulmen
+from fulmen.cli import checkpoint
+from fulmen.errors import FulmenError
+
+GROUPS = (checkpoint,)
+"""Each adds its commands to the parser; a command takes the arguments and returns an exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 where all is well, 1 where something is not, 2 where it was not understood."""
+    parser = argparse.ArgumentParser(prog="fulmen", description="Tools around training with fulmen.")
+    parser.add_argument("--version", action="version", version=f"fulmen {fulmen.__version__}")
+    groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in GROUPS:
+        group.add_commands(groups)
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options)
+    except FulmenError as error:
+        print(f"fulmen: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,145 @@
+"""Where a run stands in its data and in its random numbers: saved with it, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fulmen.base.generators import RandomState, isolate_rng
+from fulmen.base.random import derive_seed, seed_of_this_moment
+from fulmen.engine.data import BatchStream
+from fulmen.engine.loaders import generators_of, set_epoch
+from fulmen.engine.replay import Start, obstacles
+from fulmen.engine.states import TrainerFn
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+_TRAINING, _VALIDATION = range(2)
+
+
+def seed_data(run: Run) -> None:
+    """Decide what the random numbers drawn for a batch are derived from; a checkpoint may know better."""
+    run.data_seed = seed_of_this_moment()
+
+
+def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
+    """Start the loader of the epoch under way, at the batch that comes next."""
+    progress = run.progress
+    loader, length = run.train_loaders.loaders[0], run.train_loaders.lengths[0]
+    set_epoch(loader, progress.epoch)
+    generators = generators_of([loader])
+    position, run.resumed_position = run.resumed_position, {}
+    if progress.resumes_epoch and run.epoch_random_state is not None:
+        run.epoch_random_state.restore(generators)  # the samples come in the order that was drawn then
+    else:
+        run.epoch_random_state = RandomState.capture(generators)
+    start = Start(
+        _seed(run, _TRAINING, progress.epoch),
+        progress.batch,
+        position.get("states", ()),
+        done=progress.resumes_epoch and progress.is_last_batch,
+    )
+    stream = BatchStream(loader, length, start, send_to=send_to)
+    if progress.resumes_epoch:  # what was fetched ahead had drawn its random numbers before the checkpoint
+        stream.fetch_ahead(position.get("ahead", 0))
+        run.resumed_position = {"at_end": start.done and stream.has_states}
+    elif position.get("at_end") and stream.is_empty():  # it was put to where the epoch before had ended
+        stream = BatchStream(loader, length, start, send_to=send_to)
+    run.train_stream = stream
+    return stream
+
+
+def loading_epoch(run: Run, kind: str) -> int:
+    """The epoch in which loaders that are there now were asked for: that of the run which is taken up."""
+    return run.resumed_loading_epochs.pop(kind, run.progress.epoch)
+
+
+def validation_start(run: Run, loader_index: int) -> Start:
+    """The beginning of a validation."""
+    return Start(_seed(run, _VALIDATION, loader_index, run.progress.total_batch))
+
+
+def _seed(run: Run, *parts: int) -> int | None:
+    if run.fn is not TrainerFn.FITTING or not run.data_options.exact_data:
+        return None
+    return derive_seed(run.data_seed, run.strategy.world.rank, *parts)
+
+
+@contextmanager
+def apart_from_training(run: Run) -> Iterator[None]:
+    """Inside, whatever is drawn makes no difference to the random numbers of training."""
+    if not run.data_options.exact_data:
+        yield
+        return
+    try:
+        with isolate_rng() as run.training_random_state:
+            yield
+    finally:
+        run.training_random_state = None
+
+
+def restore_random_state(run: Run) -> None:
+    """Put the generators to where a checkpoint says they were, once."""
+    if run.resumed_random_state is not None:
+        run.resumed_random_state.restore(_generators_in_use(run))
+        run.resumed_random_state = None
+
+
+def _generators_in_use(run: Run) -> list[Any]:
+    """The generators of this run's loaders, in an order that another process finds again."""
+    kinds = [kind for kind in ("train", "val") if kind in run.loaders]
+    return generators_of(loader for kind in kinds for loader in run.loaders[kind].loaders)
+
+
+def position_state(run: Run) -> dict[str, Any]:
+    """Where the loader of the epoch under way stands, apart from the number of batches that are done."""
+    stream = run.train_stream
+    state = {
+        "seed": run.data_seed,
+        "loaded_at_epoch": {kind: loaders.loaded_at_epoch for kind, loaders in run.loaders.items()},
+    }
+    if stream is not None:
+        taken = stream.taken - run.progress.batch
+        state |= {"states": stream.states(), "ahead": stream.ahead + max(taken, 0)}
+    return state
+
+
+def random_states(run: Run) -> dict[str, Any]:
+    """The generators now, and when the epoch's loader started, which decided on the order of its samples."""
+    now: RandomState | None = RandomState.capture(_generators_in_use(run))
+    if run.training_random_state is not None:
+        now = replace(run.training_random_state, others=now.others)
+    # A window begins again, and nobody knows what they were then; so does a wait for an epoch's first batch.
+    if run.accumulating or run.waits_for_first_batch:
+        now = None
+    epoch = run.epoch_random_state
+    return {"now": now and now.state_dict(), "epoch": epoch and epoch.state_dict()}
+
+
+def load_position(run: Run, own: dict[str, Any]) -> None:
+    """Take up what `position_state` and `random_states` gave; nothing happens before the loader is opened."""
+    states = {name: state and RandomState.from_state_dict(state) for name, state in own["random"].items()}
+    run.resumed_random_state, run.epoch_random_state = states["now"], states["epoch"]
+    run.resumed_position = own.get("loaders", {})
+    run.data_seed = run.resumed_position.get("seed", run.data_seed)
+    run.resumed_loading_epochs = dict(run.resumed_position.get("loaded_at_epoch", {}))
+
+
+def exactness(run: Run) -> dict[str, Any]:
+    """Whether a run that is taken up here does what this one does, and if not, why."""
+    reasons = obstacles(run.loaders["train"].loaders if "train" in run.loaders else [])
+    if not run.data_options.exact_data:
+        reasons.append("exact_data=False: what is drawn at random depends on who draws first")
+    if not run.data_options.exact_data:
+        reasons.append("exact_data=False: what is drawn at random depends on who draws first")
+    if run.accumulating:
+        reasons.append("it was saved inside an accumulation window, while an exception ended the run")
+    elif run.in_the_middle:
+        reasons.append("it was saved inside a step, while an exception ended the run")
+    reasons += run.not_undone
+    return {"resumable": not reasons, "reasons": reasons}

@@ -1,0 +1,330 @@
+"""Passes over loaders that can begin anywhere, and give there what an uninterrupted pass gives.
+
+A loader over a map-style data set goes over the indices of the batches that are done, and fetches none of
+them. What its data set and its collate function draw at random is seeded by batch: it does not depend on who
+fetches the batch, or when. A loader with a state is put into that state. Of anything else, the batches that
+are done are drawn again and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count, islice
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    default_convert,
+)
+
+from fulmen.base.generators import SideStream, reseed_generator, seeded
+from fulmen.base.random import derive_seed
+from fulmen.base.report import info
+from fulmen.engine.combined_loader import CombinedLoader
+from fulmen.engine.loaders import WrappingSampler, can_be_remade, generators_of, parts_of, remake
+from fulmen.engine.seeded_data import SeededData
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a pass begins, and what decides on the random numbers that are drawn in it."""
+
+    seed: int | None = None
+    """Without one they are drawn as in a plain loop: from the global generators, by whoever comes first."""
+    skip: int = 0
+    """Batches that are done."""
+    states: Sequence[Any] = ()
+    """Of each part of the loader, what `states_of` gave."""
+    done: bool = False
+    """Whether no batch is left: states are taken up, and nothing is begun."""
+
+
+# ------------------------------------------------------------------------------------------ map-style loaders
+
+
+class Indices(WrappingSampler):
+    """The indices that a sampler gives, from any batch on; with the batch's seed where data is seeded."""
+
+    def __init__(self, wrapped: Any, *, with_seeds: bool) -> None:
+        super().__init__(wrapped)
+        self.with_seeds = with_seeds
+        self._begin = partial(_IndexPass, wrapped, None, 0, again=False, with_seeds=with_seeds)
+        self.latest: _IndexPass | None = None
+        """The iteration that was begun last."""
+
+    def begin(self, seed: int | None, skip: int, *, again: bool) -> None:
+        """Say what the next iteration is; `again`, if it does not begin when the pass over all data does."""
+        self._begin = partial(_IndexPass, self.wrapped, seed, skip, again=again, with_seeds=self.with_seeds)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.latest = self._begin()
+        return iter(self.latest)
+
+
+class _IndexPass:
+    """One iteration over the indices of a sampler.
+
+    It begins with the random numbers of the run, as in a plain loop. What a sampler draws later, and what it
+    draws where this is not the first iteration of a pass, comes from a stream of its own: at those moments,
+    the numbers of the run depend on how far training is.
+    """
+
+    def __init__(self, sampler: Any, seed: int | None, skip: int, *, again: bool, with_seeds: bool) -> None:
+        self._sampler, self._seed, self._skip, self._again = sampler, seed, skip, again
+        self._with_seeds = with_seeds
+        self._rest: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, index in enumerate(self.catch_up(), start=self._skip):
+            yield (index, derive_seed(self._seed or 0, number)) if self._with_seeds else index
+
+    def catch_up(self) -> Iterator[Any]:
+        """Go over the indices that are to be skipped; returns the rest."""
+        if self._rest is None:
+            self._rest = self._after_those_skipped()
+        return self._rest
+
+    def _after_those_skipped(self) -> Iterator[Any]:
+        indices = iter(self._sampler)
+        if self._seed is None:
+            return _without(indices, self._skip)
+        stream = SideStream(derive_seed(self._seed, -1))
+        with stream if self._again else nullcontext():
+            first = list(islice(indices, 1))
+        if _draws_at_first(self._sampler):
+            return _without(chain(first, indices), self._skip)
+        if not self._skip:
+            return chain(first, _drawn_in(stream, indices))
+        with stream:
+            return _drawn_in(stream, _without(indices, self._skip - 1))
+
+
+def _without(indices: Iterator[Any], count: int) -> Iterator[Any]:
+    """Go over so many of them; returns the others."""
+    next(islice(indices, count, count), None)
+    return indices
+
+
+def _drawn_in(stream: SideStream, indices: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        with stream:
+            index = next(indices, _END)
+        if index is _END:
+            return
+        yield index
+
+
+_END = object()
+
+
+def _draws_at_first(sampler: Any) -> bool:
+    """Whether a sampler is known to draw from the global generators at its first index only, if at all."""
+    if type(sampler) is BatchSampler:
+        return _draws_at_first(sampler.sampler)
+    known = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
+    return type(sampler) in (*known, list, tuple, range)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def make_exact(loader: Any, *, seeds_data: bool) -> Any:
+    """A loader like this that `open_pass` can begin anywhere; where that is impossible, the loader itself."""
+    if not can_be_remade(loader) or _stateful(loader) is not None:
+        return loader
+    changed: dict[str, Any] = {}
+    if seeds_data and loader.persistent_workers:
+        # A seed for workers is drawn when they are started: for persistent ones once in a process, and how
+        # often in a run depends on how often that was taken up. So it is drawn where nobody else draws.
+        changed["generator"] = torch.Generator()
+    batched = loader.batch_sampler is not None
+    sampler = loader.batch_sampler if batched else loader.sampler
+    if seeds_data and not _draws_nothing(loader.dataset, loader.collate_fn):
+        changed["dataset"] = SeededData(loader.dataset, loader.collate_fn, auto_collation=batched)
+        changed["collate_fn"] = _as_it_is
+        return remake(loader, sampler=Indices(sampler, with_seeds=True), batch_size=None, **changed)
+    indices = Indices(sampler, with_seeds=False)
+    if batched:
+        return remake(loader, batch_sampler=indices, **changed)
+    return remake(loader, sampler=indices, batch_size=None, **changed)
+
+
+def _draws_nothing(dataset: Any, collate: Any) -> bool:
+    """Whether it is known that no random number is drawn for a batch."""
+    return collate in (default_collate, default_convert) and _is_plain(dataset)
+
+
+def _is_plain(dataset: Any) -> bool:
+    if type(dataset) is Subset:
+        return _is_plain(dataset.dataset)
+    if type(dataset) is ConcatDataset:
+        return all(map(_is_plain, dataset.datasets))
+    return type(dataset) in (TensorDataset, Tensor, list, tuple, range)
+
+
+def _indices_of(loader: Any) -> Indices | None:
+    if not isinstance(loader, DataLoader):
+        return None
+    sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    return sampler if isinstance(sampler, Indices) else None
+
+
+# ------------------------------------------------------------------------------------------------ any loaders
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What can be put to where it was: torchdata's loaders, and data sets and iterables that keep count."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, as plain data and tensors."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Go on from there."""
+
+
+def _stateful(loader: Any) -> Stateful | None:
+    """What knows where a loader stands: itself or, without workers, its data set."""
+    if isinstance(loader, DataLoader):
+        if isinstance(loader, Stateful):
+            return loader
+        if loader.num_workers == 0 and isinstance(loader.dataset, Stateful):
+            return loader.dataset
+        return None
+    return loader if isinstance(loader, Stateful) else None
+
+
+def has_states(loader: Any) -> bool:
+    """Whether any part of a loader knows where it stands."""
+    return any(_stateful(part) is not None for part in parts_of(loader))
+
+
+def states_of(loader: Any) -> list[Any]:
+    """The state of each part of a loader; None for parts that have none."""
+    found = [_stateful(part) for part in parts_of(loader)]
+    return [None if part is None else part.state_dict() for part in found]
+
+
+def open_pass(loader: Any, start: Start) -> Iterator[Any]:
+    """The batches of one pass over a loader, from `start` on."""
+    catch_up: list[Callable[[], object]] = []
+    if start.done:
+        for part, state in zip(parts_of(loader), start.states, strict=False):
+            stateful = _stateful(part)
+            if stateful is not None and state is not None:
+                stateful.load_state_dict(state)
+        return iter(())
+    if isinstance(loader, CombinedLoader):
+        parts, states = loader.flattened, dict(enumerate(start.states))
+
+        def open_one(index: int, turn: int, skip: int) -> Iterator[Any]:
+            seed = None if start.seed is None else derive_seed(start.seed, index, turn)
+            return _open_part(parts[index], seed, skip, states.pop(index, None), catch_up, again=turn > 0)
+
+        batches = (batch for batch, _, _ in loader.iterate(open_one, start.skip))
+    else:
+        state = start.states[0] if start.states else None
+        batches = _open_part(loader, start.seed, start.skip, state, catch_up)
+    for go_over in catch_up:  # only now, for loaders draw random numbers when they are opened, too
+        go_over()
+    return batches
+
+
+def _open_part(
+    loader: Any,
+    seed: int | None,
+    skip: int,
+    state: Any,
+    catch_up: list[Callable[[], object]],
+    *,
+    again: bool = False,
+) -> Iterator[Any]:
+    """Open one loader; adds to `catch_up` what goes over the batches that are done."""
+    indices = _indices_of(loader)
+    if indices is None:
+        stateful = _stateful(loader)
+        if stateful is not None and state is not None:
+            stateful.load_state_dict(state)
+        # How many random numbers are drawn to begin may depend on the state.
+        with seeded(seed) if stateful is not None and seed is not None else nullcontext():
+            batches = iter(loader)
+        drops = skip if state is None else 0
+        if seed is not None and isinstance(loader, DataLoader) and loader.num_workers == 0:
+            batches = _seeded_one_by_one(batches, seed, skip - drops)
+        if drops:
+            catch_up.append(partial(_draw_and_drop, batches, drops, _name_of(loader)))
+        return batches
+    indices.begin(seed, skip, again=again)
+    if seed is None or not again:
+        batches = iter(loader)
+        if skip and indices.latest is not None:
+            catch_up.append(indices.latest.catch_up)
+        return batches
+    for number, generator in enumerate(generators_of([loader])):
+        reseed_generator(generator, derive_seed(seed, number))
+    with seeded(seed):
+        return iter(loader)
+
+
+def _draw_and_drop(batches: Iterator[Any], drops: int, name: str) -> None:
+    info(
+        f"{name} cannot begin in its middle: {drops} batches that are done are drawn and dropped. "
+        "A DataLoader over a map-style data set, or a loader with a `state_dict`, spares that."
+    )
+    for _ in range(drops):
+        next(batches, None)
+
+
+def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterator[Any]:
+    """The batches of a data set that runs in this process, each with random numbers of its own."""
+    for number in count(first):
+        with seeded(derive_seed(seed, number)):
+            batch = next(batches, _END)
+        if batch is _END:
+            return
+        yield batch
+
+
+def obstacles(loaders: list[Any]) -> list[str]:
+    """Why a run over these loaders cannot be resumed exactly; nothing where it can."""
+    return [reason for loader in loaders for part in parts_of(loader) if (reason := _obstacle(part))]
+
+
+def _obstacle(loader: Any) -> str | None:
+    indices = _indices_of(loader)
+    if indices is None:
+        if _stateful(loader) is not None:
+            return None
+        return f"{_name_of(loader)} is drawn again from its beginning, and may give other batches then"
+    if loader.num_workers and not loader.in_order:
+        return f"{_name_of(loader)} gives its batches in no fixed order (in_order=False)"
+    seeded = indices.with_seeds or _draws_nothing(loader.dataset, loader.collate_fn)
+    if loader.num_workers and not seeded:
+        return f"{_name_of(loader)} draws random numbers in workers, without a seed for each batch"
+    return None
+
+
+def _name_of(loader: Any) -> str:
+    if isinstance(loader, DataLoader):
+        dataset = loader.dataset.dataset if isinstance(loader.dataset, SeededData) else loader.dataset
+        kind = "iterable data set" if isinstance(dataset, IterableDataset) else "data set"
+        return f"{type(loader).__name__} over the {kind} {type(dataset).__name__}"
+    return f"The iterable {type(loader).__name__}"
