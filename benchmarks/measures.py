@@ -91,6 +91,12 @@ def measures(bench: Bench) -> list[Measure]:
             target=15,
         ),
         Measure(
+            "a seed for each batch of a data set (µs; a step over one without, `exact_data=False`)",
+            _seeding(bench),
+            rounds=bench.rounds,
+            target=20,
+        ),
+        Measure(
             "a training step, with progress bar, CSV logger, checkpoints (µs)",
             _against_bare(bench, "training", "training, defaults", steps=40 * bench.steps),
             rounds=bench.turns(1 / 4),
@@ -183,6 +189,17 @@ def _logging(bench: Bench) -> list[Contestant]:
             ),
         ]
     return contestants
+
+
+def _seeding(bench: Bench) -> list[Contestant]:
+    """A loader in this process, with and without random numbers that depend on the batch alone."""
+    plain = f"{OURS}, exact_data=False"
+    return [
+        Contestant(plain, bench.per_step("training on a data set", OURS, steps=bench.steps)),
+        Contestant(
+            OURS, bench.per_step("training on a data set, exactly", OURS, steps=bench.steps), over=plain
+        ),
+    ]
 
 
 def _starts(bench: Bench, time_to_first_batch: Callable[[str, str], Callable[[], float]]) -> list[Contestant]:

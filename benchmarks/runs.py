@@ -12,6 +12,7 @@ from benchmarks.work import (
     Batches,
     train,
     train_bare,
+    train_on_data_set,
     train_with_defaults,
     train_with_ignite,
     validate,
@@ -27,6 +28,8 @@ RUNS: dict[str, Callable[..., None]] = {
     "training, 10 values": partial(train, logged_values=10),
     "training, defaults": train_with_defaults,
     "training, defaults, 1 value": partial(train_with_defaults, logged_values=1),
+    "training on a data set": partial(train_on_data_set, exact_data=False),
+    "training on a data set, exactly": partial(train_on_data_set, exact_data=True),
     "validation": validate,
     "saves": save_while_training,
 }

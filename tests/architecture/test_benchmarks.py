@@ -14,6 +14,7 @@ QUESTIONS = (
     "a training step, every extra off",
     "a call of `self.log`",
     "a validation batch",
+    "a seed for each batch",
     "with progress bar, CSV logger, checkpoints",
     "the same with one value logged",
     "the import",

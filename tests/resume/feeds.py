@@ -251,14 +251,23 @@ class StatefulBatches:
 
 
 class OpaqueBatches:
-    """An iterable that nobody can look into, with a length or without."""
+    """An iterable that nobody can look into, with a length or without: each sample is drawn."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, SAMPLES, BATCH_SIZE):
+            size = min(BATCH_SIZE, SAMPLES - start)
+            chosen = [(int(from_all() * 1e6) % SAMPLES, from_all()) for _ in range(size)]
+            yield torch.utils.data.default_collate([make_sample(index, drawn) for index, drawn in chosen])
+
+
+class RememberingBatches:
+    """The same, where each sample is drawn from those that are left: what comes depends on all that came."""
 
     def __iter__(self) -> Iterator[Any]:
         left = list(range(SAMPLES))
         while left:
-            drawn = from_all()
             size = min(len(left), BATCH_SIZE)
-            chosen = [left.pop(int(drawn * 1e6) % len(left)) for _ in range(size)]
+            chosen = [left.pop(int(from_all() * 1e6) % len(left)) for _ in range(size)]
             yield torch.utils.data.default_collate([make_sample(index, from_all()) for index in chosen])
 
 

@@ -118,6 +118,7 @@ ITERABLES = [
     Case("stateful loader", feeds.StatefulBatches),
     Case("opaque", feeds.OpaqueBatches),
     Case("opaque with a length", feeds.SizedOpaqueBatches),
+    Case("opaque that remembers", feeds.RememberingBatches),
 ]
 
 SEVERAL = [
@@ -168,7 +169,7 @@ WORKERS = [
     Case("own numpy noise", lambda: feeds.loader(OwnNoise("numpy"), shuffle=True, num_workers=2)),
     Case("random collate", partial(feeds.in_workers, collate_fn=feeds.noisy_collate)),
     Case("stream", lambda: feeds.loader(feeds.Stream(), num_workers=2), without_batch_norm),
-    Case("max_size_cycle", partial(feeds.combined, "max_size_cycle", num_workers=2)),
+    Case("max_size_cycle", partial(feeds.combined, "max_size_cycle", num_workers=1)),
     Case("validation in workers", validation=partial(feeds.validation_data, num_workers=2)),
     Case(
         "persistent validation",

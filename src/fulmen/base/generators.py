@@ -162,61 +162,94 @@ class SideStream:
         self._left: _Generators | None = None
 
     def __enter__(self) -> None:
-        self._outer = _Generators.take()
+        self._outer = _take()
         if self._left is None:
             reseed(self._seed)
         else:
-            self._left.put()
+            _put(self._left)
 
     def __exit__(self, *_: object) -> None:
-        self._left = _Generators.take()
-        self._outer.put()
+        self._left = _take()
+        _put(self._outer)
 
 
 class seeded:
     """Inside, the global generators begin at `seed`; afterwards they are as they were before."""
 
+    __slots__ = ("_outer", "_seed")
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def __enter__(self) -> None:
-        self._outer = _Generators.take()
+        self._outer = _take()
         reseed(self._seed)
 
     def __exit__(self, *_: object) -> None:
-        self._outer.put()
+        _put(self._outer)
 
 
-class _Generators:
-    """The global generators at one moment, in the form that is exchanged the fastest."""
+class seeded_for_a_batch:
+    """As `seeded`, in half the time: Python's generator goes on from where it was left inside.
 
-    __slots__ = ("cuda", "numpy", "python", "torch")
+    To read its state, and to put it back, takes longer than all else together. What training draws from it
+    follows what was drawn for the batch, and still depends on nothing else.
+    """
 
-    @classmethod
-    def take(cls) -> _Generators:
-        """What they are now; NumPy goes on with another one, which has to be seeded or put in its place."""
-        taken = cls()
-        taken.python = random.getstate()
-        taken.torch = torch.default_generator.get_state()
-        taken.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        numpy = sys.modules.get("numpy")
-        taken.numpy = None
-        if numpy is not None:
-            # A state of NumPy's takes 70 µs to read and write, a generator 1 µs to replace.
-            taken.numpy = numpy.random.get_bit_generator()
-            numpy.random.set_bit_generator(_spare.pop() if _spare else numpy.random.MT19937())
-        return taken
+    __slots__ = ("_bits", "_cpu", "_cuda", "_seed")
 
-    def put(self) -> None:
-        """Let them be what they were when taken; once."""
-        random.setstate(self.python)
-        torch.default_generator.set_state(self.torch)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
-        if self.numpy is not None:
-            numpy: Any = sys.modules["numpy"]
-            _spare.append(numpy.random.get_bit_generator())
-            numpy.random.set_bit_generator(self.numpy)
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __enter__(self) -> None:
+        self._bits, self._cpu, self._cuda = _take_bits(), torch.default_generator.get_state(), _take_cuda()
+        reseed(self._seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.default_generator.set_state(self._cpu)
+        _put_bits(self._bits)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+_Generators = tuple[Any, torch.Tensor, Any, list[torch.Tensor]]
+"""Python's, torch's, NumPy's and CUDA's at one moment, in the form that is exchanged the fastest."""
+
+
+def _take() -> _Generators:
+    """What they are now; NumPy goes on with another one, which has to be seeded or put in its place."""
+    return random.getstate(), torch.default_generator.get_state(), _take_bits(), _take_cuda()
+
+
+def _put(taken: _Generators) -> None:
+    """Let them be what they were when they were taken; once."""
+    python, cpu, bits, cuda = taken
+    random.setstate(python)
+    torch.default_generator.set_state(cpu)
+    _put_bits(bits)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)
+
+
+def _take_cuda() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _take_bits() -> Any:
+    """Where NumPy has its bits from: its state takes 70 µs to read and write, to replace it 1 µs."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    bits = numpy.random.get_bit_generator()
+    numpy.random.set_bit_generator(_spare.pop() if _spare else numpy.random.MT19937())
+    return bits
+
+
+def _put_bits(bits: Any) -> None:
+    if bits is not None:
+        numpy: Any = sys.modules["numpy"]
+        _spare.append(numpy.random.get_bit_generator())
+        numpy.random.set_bit_generator(bits)
 
 
 _spare: list[Any] = []

@@ -195,7 +195,7 @@ class ModelCheckpoint(Checkpoint):
         self._saved_step, self._has_validated = 0, False
         self.dirpath = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
         begins = trainer.is_global_zero and self.save_top_k != 0 and not trainer.ckpt_path
-        if begins and visible_names(self.dirpath):
+        if begins and any(name.endswith(self.FILE_EXTENSION) for name in visible_names(self.dirpath)):
             warn(f"The checkpoint folder is not empty: {self.dirpath}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

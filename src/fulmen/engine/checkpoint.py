@@ -222,7 +222,7 @@ def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:
     try:
         bare(optimizer).load_state_dict(state)
         # It did step, if in another process: else torch warns of a scheduler that steps before it.
-        bare(optimizer)._opt_called = True
+        bare(optimizer)._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
     except (ValueError, KeyError) as error:
         raise CheckpointError(
             f"The optimizer state in {path} does not fit {type(bare(optimizer)).__name__}.", received=error

@@ -33,7 +33,7 @@ from torch.utils.data import (
     default_convert,
 )
 
-from fulmen.base.generators import SideStream, reseed_generator, seeded
+from fulmen.base.generators import SideStream, reseed_generator, seeded, seeded_for_a_batch
 from fulmen.base.random import derive_seed
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
@@ -296,7 +296,7 @@ def _draw_and_drop(batches: Iterator[Any], drops: int, name: str) -> None:
 def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterator[Any]:
     """The batches of a data set that runs in this process, each with random numbers of its own."""
     for number in count(first):
-        with seeded(derive_seed(seed, number)):
+        with seeded_for_a_batch(derive_seed(seed, number)):
             batch = next(batches, _END)
         if batch is _END:
             return

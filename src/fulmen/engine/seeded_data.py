@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset, get_worker_info
 
-from fulmen.base.generators import generators_in, reseed, reseed_generator, seeded
+from fulmen.base.generators import generators_in, reseed, reseed_generator, seeded_for_a_batch
 from fulmen.base.random import derive_seed
 
 
@@ -46,7 +46,7 @@ class SeededData(Dataset[Any]):
         if get_worker_info() is not None:  # where nothing else is drawn
             reseed(seed)
             return self._fetch(index)
-        with seeded(seed):
+        with seeded_for_a_batch(seed):
             return self._fetch(index)
 
     def _fetch(self, index: Any) -> Any:
