@@ -72,8 +72,14 @@ def fit(root: Path, calls: list[str], *callbacks: pl.Callback, train: int = 2, *
 
 
 def by_all(hook: str) -> list[str]:
-    """A hook of both noted callbacks: in the order of the list, checkpoints last, the module after all."""
-    return [f"C.{hook}", f"ES.{hook}", f"MC.{hook}", f"M.{hook}"]
+    """A hook of both noted callbacks, in the order of the list, checkpoints last.
+
+    The module comes after all; but where something has ended, before the checkpoint that it is saved in.
+    """
+    module_and_checkpoint = (
+        [f"M.{hook}", f"MC.{hook}"] if hook.endswith("_end") else [f"MC.{hook}", f"M.{hook}"]
+    )
+    return [f"C.{hook}", f"ES.{hook}", *module_and_checkpoint]
 
 
 SAVE_OF_ALL = ["C.state_dict", "D.state_dict", *by_all("on_save_checkpoint")]
@@ -111,12 +117,12 @@ def test_stopping_and_checkpoint_follow_the_module_at_the_end_of_a_training_epoc
 
 
 def test_checkpoint_after_each_validation_saves_in_on_validation_end(tmp_path: Path) -> None:
-    """Before the module's hook."""
+    """After the module's hook: what that changes is saved."""
     calls: list[str] = []
     fit(tmp_path, calls, ModelCheckpoint(save_on_train_epoch_end=False))
     assert calls == flat(
         *(TRAIN_START, "CM.on_train_epoch_start", BATCH, LAST_BATCH),
-        insert_after("C.on_validation_end", SAVE, VALIDATION),
+        insert_after("M.on_validation_end", SAVE, VALIDATION),
         *("CM.on_train_epoch_end", TRAIN_END),
     )
 
@@ -131,17 +137,17 @@ def test_checkpoint_follows_rare_validations(tmp_path: Path) -> None:
         *("CM.on_train_epoch_start", BATCH, LAST_BATCH, "CM.on_train_epoch_end"),
         *("CM.on_train_epoch_start", BATCH, LAST_BATCH),
         *("M.on_validation_model_zero_grad", "D.val_dataloader"),
-        insert_after("C.on_validation_end", SAVE, evaluated(1)),
+        insert_after("M.on_validation_end", SAVE, evaluated(1)),
         *("CM.on_train_epoch_end", TRAIN_END),
     )
 
 
 UNVALIDATED_START = flat(FIT_START, "D.train_dataloader", "CM.on_train_start", "CM.on_train_epoch_start")
-BATCH_END_SAVED = insert_after("C.on_train_batch_end", SAVE, BATCH_END)
+BATCH_END_SAVED = insert_after("M.on_train_batch_end", SAVE, BATCH_END)
 
 
 def test_checkpoint_every_n_train_steps_saves_in_on_train_batch_end(tmp_path: Path) -> None:
-    """Before the module's hook, after the scheduler."""
+    """After the module's hook and the scheduler: what they change is saved."""
     calls: list[str] = []
     fit(tmp_path, calls, ModelCheckpoint(every_n_train_steps=1), limit_val_batches=0)
     assert calls == flat(
@@ -159,7 +165,7 @@ def test_checkpoint_every_n_train_steps_waits_for_a_validation_that_is_due(tmp_p
     assert calls == flat(
         *(TRAIN_START, "CM.on_train_epoch_start"),
         *(STEP, BATCH_END_SAVED),
-        *(LAST_BATCH, insert_after("C.on_validation_end", SAVE, VALIDATION)),
+        *(LAST_BATCH, insert_after("M.on_validation_end", SAVE, VALIDATION)),
         *("CM.on_train_epoch_end", TRAIN_END),
     )
 

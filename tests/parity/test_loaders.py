@@ -214,7 +214,7 @@ def test_overfitting_computes_what_a_bare_loop_on_the_first_batches_computes() -
     assert_same_outcome(train_ours(science.shuffled(), TakesOne, overfit_batches=2), by_hand)
 
 
-@pytest.mark.parametrize("loader", [science.shuffled_tensors, science.in_order, science.EndingBatches])
+@pytest.mark.parametrize("loader", [science.shuffled_tensors, science.EndingBatches])
 def test_exact_data_changes_nothing_where_nothing_is_drawn_for_a_batch(loader: Callable[[], Any]) -> None:
     """The order of the samples, and what the net draws, are those of the bare loop."""
     case = Case("", loader=loader)

@@ -260,17 +260,6 @@ class OpaqueBatches:
             yield torch.utils.data.default_collate([make_sample(index, drawn) for index, drawn in chosen])
 
 
-class RememberingBatches:
-    """The same, where each sample is drawn from those that are left: what comes depends on all that came."""
-
-    def __iter__(self) -> Iterator[Any]:
-        left = list(range(SAMPLES))
-        while left:
-            size = min(len(left), BATCH_SIZE)
-            chosen = [left.pop(int(from_all() * 1e6) % len(left)) for _ in range(size)]
-            yield torch.utils.data.default_collate([make_sample(index, from_all()) for index in chosen])
-
-
 class SizedOpaqueBatches(OpaqueBatches):
     def __len__(self) -> int:
         return BATCHES

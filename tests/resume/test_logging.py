@@ -16,7 +16,7 @@ from .nets import Net
 
 torchmetrics = pytest.importorskip("torchmetrics")
 
-MOMENTS = [after(1), after(3), after(4, survives=4), after(5), Moment("on_train_epoch_end", 5), after(7)]
+MOMENTS = [after(1), after(3, survives=4), after(5), after(7)]
 
 
 def reduced(net: Net, loss: Tensor) -> None:

@@ -30,7 +30,7 @@ from .nets import (
     sgd_on_plateau,
 )
 
-MOMENTS = [after(3), after(4, survives=3), after(5)]
+MOMENTS = [after(3, survives=4), after(5)]
 
 
 def scaled() -> dict[str, Any]:
@@ -176,9 +176,7 @@ class Two(Net):
         after(2),
         Moment("on_validation_batch_end", 2),
         Moment("on_validation_end", 2),
-        after(4),
         after(5),
-        Moment("on_validation_end", 5),
         Moment("on_train_epoch_end", 5),
     ],
     ids=str,

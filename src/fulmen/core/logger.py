@@ -70,6 +70,15 @@ class Logger(ABC):
     def rewind(self, position: dict[str, Any]) -> None:
         """Forget what was written after `position`: the run resumes there and will write it again."""
 
+    def mark_beginning(self) -> None:
+        """A run begins that would have gone on from a checkpoint, and there is none.
+
+        If that is because an earlier one was killed before it had saved anything, its records go.
+        """
+
+    def forget_beginning(self) -> None:
+        """That run has ended: its records stay."""
+
     def finalize(self, status: str) -> None:
         """The run has ended: `"success"`, `"interrupted"` or `"failed"`."""
         self.save()

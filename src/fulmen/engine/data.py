@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
+from fulmen.base.generators import RandomState
 from fulmen.base.overrides import is_overridden
 from fulmen.base.random import SeedWorker, workers_are_seeded
 from fulmen.base.report import warn
@@ -19,7 +20,7 @@ from fulmen.base.tree import leaves, map_leaves, move
 from fulmen.core.data_hooks import DataHooks
 from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
 from fulmen.engine.loaders import can_be_remade, remake
-from fulmen.engine.replay import Start, has_states, make_exact, open_pass, states_of
+from fulmen.engine.replay import Start, draws_freely, has_states, make_exact, open_pass, states_of
 from fulmen.errors import ConfigError, UsageError
 
 Limit = int | float
@@ -198,6 +199,10 @@ class BatchStream:
         self._ahead: list[Any] = []
         self.has_states = has_states(loader)
         self._states_before_ahead: list[Any] = []
+        self.draws_freely = draws_freely(loader, start)
+        """Whether the global generators may be drawn from wherever a batch is fetched."""
+        self.random_before_ahead: RandomState | None = None
+        """What they were before the batch was fetched that is not taken yet."""
         self.taken = start.skip
         """Batches that were taken or are skipped."""
         self.is_last = False
@@ -228,6 +233,8 @@ class BatchStream:
         while len(self._ahead) < count:
             if self.has_states:
                 self._states_before_ahead = states_of(self._loader)
+            if self.draws_freely:
+                self.random_before_ahead = RandomState.capture()
             self._ahead.append(self._fetch())
 
     def is_empty(self) -> bool:

@@ -79,7 +79,7 @@ def fit_epoch(run: Run) -> None:
     take = in_span(run, "train_dataloader_next", stream.take)
     take = signals.interruptible(take, repeatable=not stream.has_states)
     run_step = in_span(run, "run_training_batch", step.run)
-    taking_changes_state = transfer is not None or stream.has_states
+    taking_changes_state = transfer is not None or stream.has_states or stream.draws_freely
     batch, complete = None, progress.is_last_batch
 
     while progress.optimizer_step < step_limit and not (stop.requested and may_stop(run)):

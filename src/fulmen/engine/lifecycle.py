@@ -48,6 +48,9 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
         begin_training(run)
     run.checkpoint = None
     run.hooks.resolve(run)
+    if run.goes_on and run.ckpt_path is None:
+        for logger in run.loggers:
+            logger.mark_beginning()
     log_hyperparameters(run)
     if run.signals.noted:
         raise run.signals.interrupt()
@@ -170,6 +173,9 @@ def end(run: Run) -> None:
     """The hooks and reports that follow a run that was not ended by an error."""
     for call in run.hooks.teardown:
         call(stage=run.fn)
+    if run.goes_on:
+        for logger in run.loggers:
+            logger.forget_beginning()
 
 
 def close(run: Run, *, status: str) -> None:

@@ -46,6 +46,8 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
     )
     stream = BatchStream(loader, length, start, send_to=send_to)
     if progress.resumes_epoch:  # what was fetched ahead had drawn its random numbers before the checkpoint
+        if before_ahead := position.get("random_before_ahead"):
+            RandomState.from_state_dict(before_ahead).restore()
         stream.fetch_ahead(position.get("ahead", 0))
         run.resumed_position = {"at_end": start.done and stream.has_states}
     elif position.get("at_end") and stream.is_empty():  # it was put to where the epoch before had ended
@@ -106,6 +108,8 @@ def position_state(run: Run) -> dict[str, Any]:
     if stream is not None:
         taken = stream.taken - run.progress.batch
         state |= {"states": stream.states(), "ahead": stream.ahead + max(taken, 0)}
+        if stream.ahead and stream.random_before_ahead is not None:
+            state["random_before_ahead"] = stream.random_before_ahead.state_dict()
     return state
 
 
@@ -133,8 +137,6 @@ def load_position(run: Run, own: dict[str, Any]) -> None:
 def exactness(run: Run) -> dict[str, Any]:
     """Whether a run that is taken up here does what this one does, and if not, why."""
     reasons = obstacles(run.loaders["train"].loaders if "train" in run.loaders else [])
-    if not run.data_options.exact_data:
-        reasons.append("exact_data=False: what is drawn at random depends on who draws first")
     if not run.data_options.exact_data:
         reasons.append("exact_data=False: what is drawn at random depends on who draws first")
     if run.accumulating:

@@ -202,14 +202,13 @@ class Stateful(Protocol):
 
 
 def _stateful(loader: Any) -> Stateful | None:
-    """What knows where a loader stands: itself or, without workers, its data set."""
-    if isinstance(loader, DataLoader):
-        if isinstance(loader, Stateful):
-            return loader
-        if loader.num_workers == 0 and isinstance(loader.dataset, Stateful):
-            return loader.dataset
-        return None
-    return loader if isinstance(loader, Stateful) else None
+    """What knows where a loader stands: itself or, without workers, its iterable data set."""
+    if isinstance(loader, Stateful):
+        return loader
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset):
+        dataset: Any = loader.dataset
+        return dataset if loader.num_workers == 0 and isinstance(dataset, Stateful) else None
+    return None
 
 
 def has_states(loader: Any) -> bool:
@@ -301,6 +300,12 @@ def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterato
         if batch is _END:
             return
         yield batch
+
+
+def draws_freely(loader: Any, start: Start) -> bool:
+    """Whether batches are fetched in this process, and with the random numbers of the run."""
+    plain = [part for part in parts_of(loader) if not isinstance(part, DataLoader)]
+    return bool(plain) or (start.seed is None and any(not part.num_workers for part in parts_of(loader)))
 
 
 def obstacles(loaders: list[Any]) -> list[str]:

@@ -98,6 +98,8 @@ class Run:
     """What the generators were like when the loader of the epoch under way was started."""
     resumed_random_state: RandomState | None = None
     """What a checkpoint says they were like at its quiet point."""
+    goes_on: bool = False
+    """Whether it goes on from the newest checkpoint, if there is one."""
     ckpt_path: str | None = None
     last_saved: str | None = None
     """The checkpoint that was written last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -80,6 +81,24 @@ class FolderLogger(Logger):
                 if self._is_here(position):
                     return
         self._version = own
+
+    def mark_beginning(self) -> None:
+        """Note where this run's records begin; where such a note was left, begin there again."""
+        note = self._note_of_beginning
+        if files.exists(note):
+            with files.open_file(note) as file:
+                self.rewind(json.load(file))
+        else:
+            content = json.dumps(self.position()).encode()
+            files.write_whole(note, lambda file: file.write(content))
+
+    def forget_beginning(self) -> None:
+        """Remove the note."""
+        files.remove(self._note_of_beginning)
+
+    @property
+    def _note_of_beginning(self) -> str:
+        return files.join(self.log_dir, ".begun")
 
     def _is_here(self, position: Mapping[str, Any]) -> bool:
         return position.get("folder") == files.absolute(self.log_dir)

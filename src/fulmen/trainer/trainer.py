@@ -216,6 +216,7 @@ class Trainer(RunView):
         run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
         run.ckpt_path = find_checkpoint_to_fit(self, ckpt_path)
+        run.goes_on = ckpt_path in ("last", "auto")
         with self._session(run, weights_only):
             fit(run)
         return self._result(run)
