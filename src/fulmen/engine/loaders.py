@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fulmen.base.generators import generators_in
 from fulmen.engine.combined_loader import CombinedLoader
@@ -101,12 +100,19 @@ def set_epoch(loader: Any, epoch: int) -> None:
                 follower.set_epoch(epoch)
 
 
+@runtime_checkable
+class _HasWorkers(Protocol):
+    """torch's iterator over a loader with workers, and torchdata's, which is another class."""
+
+    def _shutdown_workers(self) -> None: ...
+
+
 def shut_down_workers(loaders: Iterable[Any]) -> None:
     """End the worker processes that loaders keep for their next pass.
 
     Left to the garbage collector they may be waited for in vain, long after the run.
     """
     for part in (part for loader in loaders for part in parts_of(loader)):
-        if isinstance(part, DataLoader) and isinstance(part._iterator, _MultiProcessingDataLoaderIter):
+        if isinstance(part, DataLoader) and isinstance(part._iterator, _HasWorkers):
             part._iterator._shutdown_workers()
             part._iterator = None
