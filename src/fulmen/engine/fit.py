@@ -98,6 +98,7 @@ def fit_epoch(run: Run) -> None:
         for call in hooks.on_train_batch_start:
             skips = call(batch, batch_idx)
         if type(skips) is int and skips == -1:
+            run.in_the_middle = False
             step_schedulers(run, "epoch", on_plateau=False)
             break
 
