@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from types import ModuleType
+from functools import partial
+from itertools import islice
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -80,6 +84,8 @@ def _as_python_state(state: Any) -> tuple[Any, ...]:
 
 def is_generator(value: object) -> bool:
     """Whether it is a generator of random numbers: torch's, Python's, NumPy's new one or its old one."""
+    if isinstance(value, random.SystemRandom):  # which has no state
+        return False
     if isinstance(value, (torch.Generator, random.Random)):
         return True
     numpy = sys.modules.get("numpy")
@@ -267,24 +273,51 @@ def reseed(seed: int) -> None:
         numpy.random.seed(seed & _LARGEST_NUMPY_SEED)
 
 
-def generators_in(owner: Any, *, depth: int = 4) -> list[Any]:
-    """The generators that an object holds, itself or in its parts, such as a data set's transforms."""
-    found: dict[int, Any] = {}
+def generators_in(*owners: Any, stop: tuple[type, ...] = ()) -> list[Any]:
+    """The generators that objects hold, themselves or in their parts, and that their functions refer to.
+
+    What is of a type in `stop` is not looked into.
+    """
+    found: list[Any] = []
     seen: set[int] = set()
-
-    def look_at(value: Any, depth: int) -> None:
+    queue = deque((owner, 0) for owner in owners)
+    while queue:
+        value, depth = queue.popleft()
+        if id(value) in seen or isinstance(value, (type, ModuleType, torch.Tensor, *stop)):
+            continue
+        seen.add(id(value))
         if is_generator(value):
-            found[id(value)] = value
-        elif depth and id(value) not in seen and not isinstance(value, (type, ModuleType)):
-            seen.add(id(value))
-            parts = value if isinstance(value, (list, tuple)) else ()
-            attributes = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-            for part in (*parts[:_MOST_PARTS], *list(attributes.values())[:_MOST_PARTS]):
-                look_at(part, depth - 1)
-
-    look_at(owner, depth)
-    return list(found.values())
+            found.append(value)
+        elif depth < _DEEPEST:
+            queue.extend((part, depth + 1) for part in _parts_of(value))
+    return found
 
 
+_DEEPEST = 10
 _MOST_PARTS = 100
 """Looked at in a collection: one of more parts holds samples."""
+_FETCHING = ("__getitem__", "__getitems__", "__iter__", "__call__", "forward")
+
+
+def _parts_of(value: Any) -> list[Any]:
+    """What an object consists of or refers to; nothing that its class defines is called to find out."""
+    if isinstance(value, list):
+        return list.__getitem__(value, slice(_MOST_PARTS))
+    if isinstance(value, tuple):
+        return list(tuple.__getitem__(value, slice(_MOST_PARTS)))
+    if isinstance(value, dict):
+        return list(islice(dict.values(value), _MOST_PARTS))
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, FunctionType):
+        globals_used = (value.__globals__.get(name) for name in value.__code__.co_names)
+        own = [part for part in globals_used if isinstance(part, FunctionType) or is_generator(part)]
+        return [*own, *inspect.getclosurevars(value).nonlocals.values(), *(value.__defaults__ or ())]
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return []
+    functions = [f for name in _FETCHING if isinstance(f := getattr(type(value), name, None), FunctionType)]
+    return [*islice(dict.values(attributes), _MOST_PARTS), *functions]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.base.overrides import is_overridden
-from fulmen.base.report import warn
+from fulmen.base.report import info, warn
 from fulmen.base.version import VERSION
 from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
@@ -44,7 +44,7 @@ OWN_KEY = "fulmen"
 
 def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
     """All that a run can be taken up from, as plain data; with `weights_only`, what inference needs."""
-    progress = run.progress.before_window(run.step.in_window) if run.fn is TrainerFn.FITTING else run.progress
+    progress = run.progress.before_window(run.batches_in_window)
     checkpoint: dict[str, Any] = {
         "epoch": progress.epoch,
         "global_step": progress.optimizer_step,
@@ -96,6 +96,9 @@ def save(
     write = partial(_write, run, path, weights_only=weights_only, storage_options=storage_options, wait=wait)
     in_the_middle = run.fn is TrainerFn.FITTING and (run.in_the_middle or run.accumulating)
     if in_the_middle and not (run.cannot_wait or weights_only):
+        info(
+            f"{path} is written when the step, the validation or the accumulation window under way has ended."
+        )
         run.pending_saves.append(write)
     else:
         write()
@@ -107,6 +110,16 @@ def save_what_waits(run: Run) -> None:
         waiting, run.pending_saves = run.pending_saves, []
         for write in waiting:
             write()
+
+
+def save_what_waits_in_vain(run: Run) -> None:
+    """An exception ends the run: write what was asked for, as well as that can be done now."""
+    waiting, run.pending_saves = run.pending_saves, []
+    for write in waiting:
+        try:
+            write()
+        except Exception as failure:  # the user has to see the first one
+            warn(f"A checkpoint that was to be written could not be: {failure}")
 
 
 def _write(run: Run, path: str, *, weights_only: bool, storage_options: Any, wait: bool) -> None:

@@ -19,7 +19,7 @@ from fulmen.base.report import warn
 from fulmen.base.tree import leaves, map_leaves, move
 from fulmen.core.data_hooks import DataHooks
 from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
-from fulmen.engine.loaders import can_be_remade, remake
+from fulmen.engine.loaders import Attributes, can_be_remade, remake, sampler_attributes
 from fulmen.engine.replay import Start, draws_freely, has_states, make_exact, open_pass, states_of
 from fulmen.errors import ConfigError, UsageError
 
@@ -72,6 +72,8 @@ class Loaders:
     lengths: list[float] = field(default_factory=list)
     """How many batches count, of each loader; infinite where nobody knows."""
     loaded_at_epoch: int | None = None
+    attributes_when_loaded: Attributes = field(default_factory=list)
+    """What the user's own samplers kept before they were used."""
 
 
 def prepare_train_loaders(
@@ -96,7 +98,8 @@ def prepare_train_loaders(
     length = length_of(loader)
     if length == 0:
         raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
-    return Loaders(given, [loader], [_limited(limit, length, "limit_train_batches")])
+    lengths = [_limited(limit, length, "limit_train_batches")]
+    return Loaders(given, [loader], lengths, attributes_when_loaded=sampler_attributes([loader]))
 
 
 def prepare_evaluation_loaders(

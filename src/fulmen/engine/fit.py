@@ -179,6 +179,7 @@ def end_epoch(run: Run, *, complete: bool) -> None:
     run.logbook.close_epoch("train")
     for call in run.hooks.on_train_epoch_end:
         call()
+    save_what_waits(run)  # for the end of a window that was broken off
     finish_epoch(run, complete=complete)
 
 

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from fulmen.base.generators import generators_in
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.module import LightningModule
 from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.seeded_data import SeededData
 
@@ -66,11 +68,14 @@ def samplers_of(loader: DataLoader) -> list[Any]:
         if sampler is None or id(sampler) in found:
             continue
         found[id(sampler)] = sampler
-        if isinstance(sampler, WrappingSampler):
-            queue.append(sampler.wrapped)
-        elif isinstance(sampler, BatchSampler):
-            queue.append(sampler.sampler)
+        # Batch samplers of the user's own follow torch's in keeping what they are made of.
+        queue.append(getattr(sampler, "wrapped" if isinstance(sampler, WrappingSampler) else "sampler", None))
     return list(found.values())
+
+
+def sampler_generators(loader: DataLoader) -> list[Any]:
+    """The generators that decide on the batches of a loader, but for the global ones."""
+    return generators_in(loader.generator, *samplers_of(loader), stop=(Dataset,))
 
 
 def generators_of(loaders: Iterable[Any]) -> list[Any]:
@@ -78,12 +83,51 @@ def generators_of(loaders: Iterable[Any]) -> list[Any]:
     found: dict[int, Any] = {}
     for part in (part for loader in loaders for part in parts_of(loader)):
         if isinstance(part, DataLoader):
-            owners = [part.generator, *samplers_of(part)]
+            held = sampler_generators(part)
             if not (part.num_workers or isinstance(part.dataset, SeededData)):
-                owners += [part.dataset, part.collate_fn]
-            held = [generator for owner in owners for generator in generators_in(owner)]
+                stop = (LightningModule, LightningDataModule)
+                held += generators_in(part.dataset, part.collate_fn, stop=stop)
             found.update((id(generator), generator) for generator in held)
     return list(found.values())
+
+
+Attributes = list[dict[str, Any]]
+
+
+def sampler_attributes(loaders: Iterable[Any]) -> Attributes:
+    """The plain numbers and words that samplers of the user's own keep: how many passes they began, say."""
+    parts = [part for loader in loaders for part in parts_of(loader) if isinstance(part, DataLoader)]
+    return [
+        {name: value for name, value in vars(sampler).items() if type(value) in (int, float, bool, str)}
+        for part in parts
+        for sampler in _own_samplers(part)
+    ]
+
+
+def changed_attributes(before: Attributes, now: Attributes) -> Attributes:
+    """What is in `now` and was not, or was something else, `before`."""
+    return [
+        {name: value for name, value in new.items() if old.get(name) != value}
+        for old, new in zip(before, now, strict=False)
+    ]
+
+
+def restore_attributes(loaders: Iterable[Any], changed: Attributes) -> None:
+    """Let samplers have again what `changed_attributes` gave."""
+    parts = [part for loader in loaders for part in parts_of(loader) if isinstance(part, DataLoader)]
+    own = [sampler for part in parts for sampler in _own_samplers(part)]
+    for sampler, attributes in zip(own, changed, strict=False):
+        vars(sampler).update(attributes)
+
+
+def _own_samplers(loader: DataLoader) -> list[Any]:
+    return [
+        sampler
+        for sampler in samplers_of(loader)
+        if isinstance(sampler, Sampler)
+        and not isinstance(sampler, WrappingSampler)
+        and not type(sampler).__module__.startswith("torch.")
+    ]
 
 
 @runtime_checkable

@@ -11,8 +11,17 @@ import torch
 
 from fulmen.base.generators import RandomState, isolate_rng
 from fulmen.base.random import derive_seed, seed_of_this_moment
+from fulmen.base.report import warn
+from fulmen.engine.combined_loader import length_of
 from fulmen.engine.data import BatchStream
-from fulmen.engine.loaders import generators_of, set_epoch
+from fulmen.engine.loaders import (
+    Attributes,
+    changed_attributes,
+    generators_of,
+    restore_attributes,
+    sampler_attributes,
+    set_epoch,
+)
 from fulmen.engine.replay import Start, obstacles
 from fulmen.engine.states import TrainerFn
 
@@ -31,16 +40,19 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
     """Start the loader of the epoch under way, at the batch that comes next."""
     progress = run.progress
     loader, length = run.train_loaders.loaders[0], run.train_loaders.lengths[0]
+    position, run.resumed_position = run.resumed_position, {}
+    moment = "epoch" if progress.resumes_epoch else "now"
+    restore_attributes([loader], position.get("samplers", {}).get(moment, []))
     set_epoch(loader, progress.epoch)
     generators = generators_of([loader])
-    position, run.resumed_position = run.resumed_position, {}
+    run.sampler_attributes = _changed_attributes(run)
     if progress.resumes_epoch and run.epoch_random_state is not None:
         run.epoch_random_state.restore(generators)  # the samples come in the order that was drawn then
     else:
         run.epoch_random_state = RandomState.capture(generators)
     start = Start(
         _seed(run, _TRAINING, progress.epoch),
-        progress.batch,
+        0 if _is_moved_by_hand(run, position) else progress.batch,
         position.get("states", ()),
         done=progress.resumes_epoch and progress.is_last_batch,
     )
@@ -54,6 +66,23 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
         stream = BatchStream(loader, length, start, send_to=send_to)
     run.train_stream = stream
     return stream
+
+
+def _changed_attributes(run: Run) -> Attributes:
+    loaders = run.train_loaders
+    return changed_attributes(loaders.attributes_when_loaded, sampler_attributes(loaders.loaders))
+
+
+def _is_moved_by_hand(run: Run, position: dict[str, Any]) -> bool:
+    """Whether the user has seen to it that the loader begins after the batches that are done."""
+    length, before = length_of(run.train_loaders.loaders[0]), position.get("length")
+    moved = run.progress.resumes_epoch and before is not None and length < before
+    if moved:
+        warn(
+            f"The train loader has {int(length)} batches, and had {int(before)} when the checkpoint was "
+            "saved: it is taken to begin after those that are done, and none are skipped."
+        )
+    return moved
 
 
 def loading_epoch(run: Run, kind: str) -> int:
@@ -107,7 +136,13 @@ def position_state(run: Run) -> dict[str, Any]:
     }
     if stream is not None:
         taken = stream.taken - run.progress.batch
-        state |= {"states": stream.states(), "ahead": stream.ahead + max(taken, 0)}
+        length = length_of(run.train_loaders.loaders[0])
+        state |= {
+            "states": stream.states(),
+            "ahead": stream.ahead + max(taken, 0),
+            "length": None if length == float("inf") else length,
+            "samplers": {"epoch": run.sampler_attributes, "now": _changed_attributes(run)},
+        }
         if stream.ahead and stream.random_before_ahead is not None:
             state["random_before_ahead"] = stream.random_before_ahead.state_dict()
     return state

@@ -37,8 +37,16 @@ from fulmen.base.generators import SideStream, reseed_generator, seeded, seeded_
 from fulmen.base.random import derive_seed
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
-from fulmen.engine.loaders import WrappingSampler, can_be_remade, generators_of, parts_of, remake
-from fulmen.engine.seeded_data import SeededData
+from fulmen.engine.loaders import (
+    WrappingSampler,
+    can_be_remade,
+    generators_of,
+    parts_of,
+    remake,
+    sampler_generators,
+)
+from fulmen.engine.seeded_data import Draw, PrepareWorker, SeededData
+from fulmen.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class _IndexPass:
 
     def __iter__(self) -> Iterator[Any]:
         for number, index in enumerate(self.catch_up(), start=self._skip):
-            yield (index, derive_seed(self._seed or 0, number)) if self._with_seeds else index
+            yield Draw(index, derive_seed(self._seed or 0, number)) if self._with_seeds else index
 
     def catch_up(self) -> Iterator[Any]:
         """Go over the indices that are to be skipped; returns the rest."""
@@ -117,7 +125,12 @@ class _IndexPass:
 
 def _without(indices: Iterator[Any], count: int) -> Iterator[Any]:
     """Go over so many of them; returns the others."""
-    next(islice(indices, count, count), None)
+    if count and next(islice(indices, count - 1, count), _END) is _END:
+        raise UsageError(
+            "The sampler gives fewer batches than were done when the checkpoint was saved.",
+            expected=f"more than {count} batches, of which the first {count} are skipped",
+            fix="leave it to the Trainer to skip what is done: do not move the sampler forward",
+        )
     return indices
 
 
@@ -151,14 +164,18 @@ def make_exact(loader: Any, *, seeds_data: bool) -> Any:
         return loader
     changed: dict[str, Any] = {}
     if seeds_data and loader.persistent_workers:
-        # A seed for workers is drawn when they are started: for persistent ones once in a process, and how
-        # often in a run depends on how often that was taken up. So it is drawn where nobody else draws.
-        changed["generator"] = torch.Generator()
+        # Torch draws a seed for workers when it starts them: for persistent ones once in a process, and how
+        # often in a run depends on how often that was taken up. So it is drawn here, and not again there.
+        seed = torch.empty((), dtype=torch.int64).random_(generator=loader.generator).item()
+        changed["generator"] = torch.Generator().manual_seed(int(seed))
     batched = loader.batch_sampler is not None
     sampler = loader.batch_sampler if batched else loader.sampler
     if seeds_data and not _draws_nothing(loader.dataset, loader.collate_fn):
-        changed["dataset"] = SeededData(loader.dataset, loader.collate_fn, auto_collation=batched)
+        changed["dataset"] = SeededData(
+            loader.dataset, loader.collate_fn, auto_collation=batched, others=sampler_generators(loader)
+        )
         changed["collate_fn"] = _as_it_is
+        changed["worker_init_fn"] = PrepareWorker(loader.worker_init_fn) if loader.num_workers else None
         return remake(loader, sampler=Indices(sampler, with_seeds=True), batch_size=None, **changed)
     indices = Indices(sampler, with_seeds=False)
     if batched:

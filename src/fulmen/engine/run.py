@@ -17,6 +17,7 @@ from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, bare
 from fulmen.core.profiler import Profiler
 from fulmen.engine.data import BatchStream, DataSource, Loaders
 from fulmen.engine.dispatch import Dispatch
+from fulmen.engine.loaders import Attributes
 from fulmen.engine.logbook import Logbook
 from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
 from fulmen.engine.progress import Progress, QuietPoint
@@ -86,6 +87,8 @@ class Run:
     """Saves that wait for a moment at which the state is complete."""
     data_seed: int = 0
     """What the random numbers that are drawn for a batch are derived from."""
+    sampler_attributes: Attributes = field(default_factory=list)
+    """What of the samplers' attributes had changed when the epoch under way began."""
     train_stream: BatchStream | None = None
     """Where the batches of the epoch under way come from."""
     resumed_position: dict[str, Any] = field(default_factory=dict)
@@ -142,4 +145,9 @@ class Run:
     @property
     def accumulating(self) -> bool:
         """Whether an accumulation window is open."""
-        return self._step is not None and bool(self._step.in_window)
+        return bool(self.batches_in_window)
+
+    @property
+    def batches_in_window(self) -> int:
+        """Batches of an open accumulation window that are done."""
+        return 0 if self._step is None else self._step.in_window

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset, get_worker_info
 
 from fulmen.base.generators import generators_in, reseed, reseed_generator, seeded_for_a_batch
 from fulmen.base.random import derive_seed
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.module import LightningModule
+
+
+class Draw(NamedTuple):
+    """What a batch is made of."""
+
+    index: Any
+    """Of a sample, or a list of such."""
+    seed: int
 
 
 @runtime_checkable
@@ -16,43 +27,62 @@ class _FetchesBatches(Protocol):
 
 
 class SeededData(Dataset[Any]):
-    """A data set of whole batches; what is drawn to make one begins at the batch's own seed.
+    """A data set of whole batches; what is drawn to make one begins at the batch's own seed."""
 
-    Attributes are those of the data set inside: functions that prepare workers read and set them.
-    """
+    def __init__(
+        self, dataset: Any, collate: Callable[[Any], Any], *, auto_collation: bool, others: list[Any]
+    ) -> None:
+        """`others` are generators that somebody else draws from as well, so that they are left alone."""
+        self.dataset = dataset
+        self._others = others
+        self._collate = collate
+        self._auto_collation = auto_collation
+        self._fetches_batches = isinstance(dataset, _FetchesBatches)
+        self._generators: list[Any] | None = None
+        """Those that data set and collate function hold; None before the first batch of this process."""
 
-    def __init__(self, dataset: Any, collate: Any, *, auto_collation: bool) -> None:
-        own = {
-            "dataset": dataset,
-            "_collate": collate,
-            "_auto_collation": auto_collation,
-            "_fetches_batches": isinstance(dataset, _FetchesBatches),
-            "_generators": generators_in(dataset) + generators_in(collate),
-        }
-        self.__dict__.update(own)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_generators": None, "_others": []}
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.__dict__["dataset"], name)
+    def __getitem__(self, draw: Draw) -> Any:
+        if self._generators is None:
+            known = self._find_generators()
+            batch = self._draw(draw)
+            if len(self._find_generators()) == len(known):
+                return batch
+            # One was made only when it was needed, and has not begun where it should have.
+        return self._draw(draw)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.dataset, name, value)
+    def _find_generators(self) -> list[Any]:
+        held = generators_in(self.dataset, self._collate, stop=(LightningModule, LightningDataModule))
+        self._generators = [generator for generator in held if generator not in self._others]
+        return self._generators
 
-    def __getitem__(self, draw: tuple[Any, int]) -> Any:
-        index, seed = draw
-        for number, generator in enumerate(self._generators):
-            reseed_generator(generator, derive_seed(seed, number))
+    def _draw(self, draw: Draw) -> Any:
+        for number, generator in enumerate(self._generators or ()):
+            reseed_generator(generator, derive_seed(draw.seed, number))
         if get_worker_info() is not None:  # where nothing else is drawn
-            reseed(seed)
-            return self._fetch(index)
-        with seeded_for_a_batch(seed):
-            return self._fetch(index)
+            reseed(draw.seed)
+            return self._fetch(draw.index)
+        with seeded_for_a_batch(draw.seed):
+            return self._fetch(draw.index)
 
     def _fetch(self, index: Any) -> Any:
-        dataset: Any = self.dataset
         if not self._auto_collation:
-            return self._collate(dataset[index])
+            return self._collate(self.dataset[index])
         if self._fetches_batches:
-            return self._collate(dataset.__getitems__(index))
-        return self._collate([dataset[i] for i in index])
+            return self._collate(self.dataset.__getitems__(index))
+        return self._collate([self.dataset[i] for i in index])
+
+
+class PrepareWorker:
+    """A `worker_init_fn` around the user's own, which finds the user's data set where torch puts it."""
+
+    def __init__(self, own: Callable[[int], None] | None) -> None:
+        self.own = own
+
+    def __call__(self, worker_id: int) -> None:
+        worker: Any = get_worker_info()
+        object.__setattr__(worker, "dataset", worker.dataset.dataset)  # it is frozen
+        if self.own is not None:
+            self.own(worker_id)

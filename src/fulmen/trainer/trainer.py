@@ -414,6 +414,7 @@ class Trainer(RunView):
             except BaseException as error:
                 self._status = TrainerStatus.INTERRUPTED
                 run.cannot_wait = True
+                checkpoints.save_what_waits_in_vain(run)
                 for call in run.hooks.on_exception:
                     call(error)
                 gentle = isinstance(error, KeyboardInterrupt) and run.signals.presses <= 1
