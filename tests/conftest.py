@@ -16,6 +16,10 @@ import torch.distributed
 
 from fulmen.base import report
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Whatever is started in the background ignores Ctrl-C, and so would the programs that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PATIENCE_S = 1.0  # for threads and processes that were told to end
 SET_BY_SEEDING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # in the open: seed_everything promises it
 Look = Callable[[], "set[Hashable]"]
