@@ -187,8 +187,6 @@ class ModelCheckpoint(Checkpoint):
         self.last_model_path = state_dict.get("last_model_path", "")
         self.outdated = list(state_dict.get("outdated", [])) if self.own_start else []
 
-    # --------------------------------------------------------------------------------------- when it is due
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or trainer.fast_dev_run:
             return
@@ -200,6 +198,7 @@ class ModelCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._plan_next(trainer)
+        self._remove_outdated(trainer)  # which a process that was killed has left
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -257,9 +256,8 @@ class ModelCheckpoint(Checkpoint):
 
     def _may_save(self, trainer: Trainer) -> bool:
         """Whether there is anything new to save; the state before the first step is not worth a file."""
-        if trainer.fast_dev_run or trainer.sanity_checking or trainer.state.fn != "fit":
-            return False
-        return trainer.global_step != self._saved_step
+        trains = trainer.state.fn == "fit" and not (trainer.fast_dev_run or trainer.sanity_checking)
+        return trains and trainer.global_step != self._saved_step
 
     def _misses_monitor(self, trainer: Trainer) -> bool:
         return bool(self.monitor and self.save_top_k) and self.monitor not in candidates(trainer)
@@ -276,9 +274,8 @@ class ModelCheckpoint(Checkpoint):
         """Whether a checkpoint with this score would stay."""
         if current is None or self.save_top_k == 0:
             return False
-        if self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k:
-            return True
-        return is_better(current, self.kth_value, self.mode)
+        has_room = self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k
+        return has_room or is_better(current, self.kth_value, self.mode)
 
     def _decide(self, trainer: Trainer) -> None:
         """Save if there is something new and it ranks high enough."""
@@ -422,6 +419,11 @@ class ModelCheckpoint(Checkpoint):
                 raise
             self._report(error)
             return
+        self._remove_outdated(trainer)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.after_save_checkpoint(self)
+
+    def _remove_outdated(self, trainer: Trainer) -> None:
         while self.outdated:
             path = self.outdated.pop(0)
             try:
@@ -429,8 +431,6 @@ class ModelCheckpoint(Checkpoint):
                     trainer.strategy.remove(path)
             except (CheckpointError, OSError) as error:
                 self._report(error)
-        for logger in trainer.loggers if trainer.is_global_zero else ():
-            logger.after_save_checkpoint(self)
 
     def _learn_of_failure(self, trainer: Trainer, *, wait: bool = False) -> None:
         """See whether what was written in the background has failed, and be as before it."""

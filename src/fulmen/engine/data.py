@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
-from fulmen.base.generators import RandomState
+from fulmen.base.generators import RandomState, isolate_rng
 from fulmen.base.overrides import is_overridden
 from fulmen.base.random import SeedWorker, workers_are_seeded
 from fulmen.base.report import warn
@@ -112,7 +112,8 @@ def prepare_evaluation_loaders(
         loaders = given.flattened if isinstance(given, CombinedLoader) else list(leaves(given))
         loaders = [_prepare(loader, kind, overfit=overfit, rank=rank) for loader in loaders]
         if seeds_data:
-            loaders = [make_exact(loader, seeds_data=True) for loader in loaders]
+            with isolate_rng():  # a seed for persistent workers is nothing that training should notice
+                loaders = [make_exact(loader, seeds_data=True) for loader in loaders]
     lengths = [_limited(limit, length_of(loader), f"limit_{kind}_batches") for loader in loaders]
     if limit and not any(lengths):
         raise ConfigError(f"The {kind} loader is empty.", received=f"{type(given).__name__} without a batch")

@@ -76,8 +76,8 @@ def fit_epoch(run: Run) -> None:
     nowhere, batch_end = logbook.scope(OUTSIDE), QuietPoint.BATCH_END
     transfer = batch_transfer(run)
     signals, raise_pending_error = run.signals, pending_error_check(run)
-    take = in_span(run, "train_dataloader_next", stream.take)
-    take = signals.interruptible(take, repeatable=not stream.has_states)
+    fetch = in_span(run, "train_dataloader_next", stream.take)
+    take = signals.interruptible(fetch, repeatable=not stream.has_states)
     run_step = in_span(run, "run_training_batch", step.run)
     taking_changes_state = transfer is not None or stream.has_states or stream.draws_freely
     batch, complete = None, progress.is_last_batch
@@ -101,7 +101,6 @@ def fit_epoch(run: Run) -> None:
             run.in_the_middle = False
             step_schedulers(run, "epoch", on_plateau=False)
             break
-
         run.in_the_middle = True
         updated = run_step(batch, batch_idx, is_last)
         run.in_the_middle = False

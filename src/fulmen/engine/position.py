@@ -75,14 +75,17 @@ def _changed_attributes(run: Run) -> Attributes:
 
 def _is_moved_by_hand(run: Run, position: dict[str, Any]) -> bool:
     """Whether the user has seen to it that the loader begins after the batches that are done."""
-    length, before = length_of(run.train_loaders.loaders[0]), position.get("length")
-    moved = run.progress.resumes_epoch and before is not None and length < before
-    if moved:
-        warn(
-            f"The train loader has {int(length)} batches, and had {int(before)} when the checkpoint was "
-            "saved: it is taken to begin after those that are done, and none are skipped."
-        )
-    return moved
+    loaders = run.train_loaders
+    length, before = length_of(loaders.loaders[0]), position.get("length")
+    if before is None or length >= before or not run.progress.resumes_epoch:
+        return False
+    if loaders.lengths[0] == length:
+        loaders.lengths[0] = before  # of the epochs after this one
+    warn(
+        f"The train loader has {int(length)} batches, and had {int(before)} when the checkpoint was "
+        "saved: it is taken to begin after those that are done, and none are skipped."
+    )
+    return True
 
 
 def loading_epoch(run: Run, kind: str) -> int:

@@ -34,7 +34,7 @@ from torch.utils.data import (
 )
 
 from fulmen.base.generators import SideStream, reseed_generator, seeded, seeded_for_a_batch
-from fulmen.base.random import derive_seed
+from fulmen.base.random import derive_seed, seed_of
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.loaders import (
@@ -100,7 +100,7 @@ class _IndexPass:
 
     def __iter__(self) -> Iterator[Any]:
         for number, index in enumerate(self.catch_up(), start=self._skip):
-            yield Draw(index, derive_seed(self._seed or 0, number)) if self._with_seeds else index
+            yield Draw(index, seed_of(self._seed or 0, number)) if self._with_seeds else index
 
     def catch_up(self) -> Iterator[Any]:
         """Go over the indices that are to be skipped; returns the rest."""
@@ -312,7 +312,7 @@ def _draw_and_drop(batches: Iterator[Any], drops: int, name: str) -> None:
 def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterator[Any]:
     """The batches of a data set that runs in this process, each with random numbers of its own."""
     for number in count(first):
-        with seeded_for_a_batch(derive_seed(seed, number)):
+        with seeded_for_a_batch(seed_of(seed, number)):
             batch = next(batches, _END)
         if batch is _END:
             return

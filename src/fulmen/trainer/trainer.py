@@ -429,13 +429,12 @@ class Trainer(RunView):
         interrupted = self._status is TrainerStatus.INTERRUPTED
         reason = "interrupted" if interrupted else reason_to_stop(run) or "there was nothing to train on"
         info(f"Training ended: {reason}.")
-        saver = self.checkpoint_callback
         return FitResult(
             stopped_because=reason,
             interrupted=interrupted,
             epochs=run.progress.epoch,
             steps=run.progress.optimizer_step,
-            best_checkpoint=getattr(saver, "best_model_path", None) or None,
+            best_checkpoint=getattr(self.checkpoint_callback, "best_model_path", None) or None,
             last_checkpoint=run.last_saved,
             history=run.logbook.history,
         )
