@@ -9,10 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from fulmen.base.generators import generators_in
-from fulmen.core.datamodule import LightningDataModule
-from fulmen.core.module import LightningModule
 from fulmen.engine.combined_loader import CombinedLoader
-from fulmen.engine.seeded_data import SeededData
+from fulmen.engine.seeded_data import SeededData, data_generators
 
 
 class WrappingSampler(Sampler[Any]):
@@ -31,6 +29,11 @@ class WrappingSampler(Sampler[Any]):
 def parts_of(loader: Any) -> list[Any]:
     """The loaders that `loader` combines, or itself."""
     return loader.flattened if isinstance(loader, CombinedLoader) else [loader]
+
+
+def _data_loaders(loaders: Iterable[Any]) -> list[DataLoader]:
+    parts = [part for loader in loaders for part in parts_of(loader)]
+    return [part for part in parts if isinstance(part, DataLoader)]
 
 
 def can_be_remade(loader: Any) -> bool:
@@ -81,13 +84,11 @@ def sampler_generators(loader: DataLoader) -> list[Any]:
 def generators_of(loaders: Iterable[Any]) -> list[Any]:
     """The generators that these loaders draw from in this process, but for the global ones."""
     found: dict[int, Any] = {}
-    for part in (part for loader in loaders for part in parts_of(loader)):
-        if isinstance(part, DataLoader):
-            held = sampler_generators(part)
-            if not (part.num_workers or isinstance(part.dataset, SeededData)):
-                stop = (LightningModule, LightningDataModule)
-                held += generators_in(part.dataset, part.collate_fn, stop=stop)
-            found.update((id(generator), generator) for generator in held)
+    for part in _data_loaders(loaders):
+        held = sampler_generators(part)
+        if not (part.num_workers or isinstance(part.dataset, SeededData)):
+            held += data_generators(part.dataset, part.collate_fn)
+        found.update((id(generator), generator) for generator in held)
     return list(found.values())
 
 
@@ -96,11 +97,9 @@ Attributes = list[dict[str, Any]]
 
 def sampler_attributes(loaders: Iterable[Any]) -> Attributes:
     """The plain numbers and words that samplers of the user's own keep: how many passes they began, say."""
-    parts = [part for loader in loaders for part in parts_of(loader) if isinstance(part, DataLoader)]
     return [
         {name: value for name, value in vars(sampler).items() if type(value) in (int, float, bool, str)}
-        for part in parts
-        for sampler in _own_samplers(part)
+        for sampler in _own_samplers(loaders)
     ]
 
 
@@ -114,16 +113,15 @@ def changed_attributes(before: Attributes, now: Attributes) -> Attributes:
 
 def restore_attributes(loaders: Iterable[Any], changed: Attributes) -> None:
     """Let samplers have again what `changed_attributes` gave."""
-    parts = [part for loader in loaders for part in parts_of(loader) if isinstance(part, DataLoader)]
-    own = [sampler for part in parts for sampler in _own_samplers(part)]
-    for sampler, attributes in zip(own, changed, strict=False):
+    for sampler, attributes in zip(_own_samplers(loaders), changed, strict=False):
         vars(sampler).update(attributes)
 
 
-def _own_samplers(loader: DataLoader) -> list[Any]:
+def _own_samplers(loaders: Iterable[Any]) -> list[Any]:
     return [
         sampler
-        for sampler in samplers_of(loader)
+        for part in _data_loaders(loaders)
+        for sampler in samplers_of(part)
         if isinstance(sampler, Sampler)
         and not isinstance(sampler, WrappingSampler)
         and not type(sampler).__module__.startswith("torch.")
@@ -156,7 +154,7 @@ def shut_down_workers(loaders: Iterable[Any]) -> None:
 
     Left to the garbage collector they may be waited for in vain, long after the run.
     """
-    for part in (part for loader in loaders for part in parts_of(loader)):
-        if isinstance(part, DataLoader) and isinstance(part._iterator, _HasWorkers):
+    for part in _data_loaders(loaders):
+        if isinstance(part._iterator, _HasWorkers):
             part._iterator._shutdown_workers()
             part._iterator = None

@@ -26,6 +26,11 @@ class _FetchesBatches(Protocol):
     def __getitems__(self, indices: list[Any]) -> list[Any]: ...
 
 
+def data_generators(dataset: Any, collate: Any) -> list[Any]:
+    """The generators that a batch may be drawn from; not those of a module that the data refers to."""
+    return generators_in(dataset, collate, stop=(LightningModule, LightningDataModule))
+
+
 class SeededData(Dataset[Any]):
     """A data set of whole batches; what is drawn to make one begins at the batch's own seed."""
 
@@ -54,7 +59,7 @@ class SeededData(Dataset[Any]):
         return self._draw(draw)
 
     def _find_generators(self) -> list[Any]:
-        held = generators_in(self.dataset, self._collate, stop=(LightningModule, LightningDataModule))
+        held = data_generators(self.dataset, self._collate)
         self._generators = [generator for generator in held if generator not in self._others]
         return self._generators
 

@@ -8,9 +8,7 @@ import os
 import shutil
 import threading
 import tracemalloc
-import uuid
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +30,6 @@ from fulmen.base.manifest import (
 from fulmen.errors import CheckpointError
 
 CONTENT = {"weight": torch.arange(5000.0), "bias": torch.ones(3), "epoch": 2}
-
-
-@pytest.fixture(params=["disk", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty folder on either kind of file system."""
-    if request.param == "disk":
-        yield str(tmp_path)
-        return
-    url = f"memory://{uuid.uuid4().hex}"
-    files.make_folder(url)
-    yield url
-    files.remove(url)
 
 
 def content_of(path: str) -> bytes:

@@ -150,3 +150,16 @@ def fit(
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """A table of metrics as plain numbers."""
     return {name: float(value) for name, value in metrics.items()}
+
+
+class Remembers(pl.Callback):
+    """Has a state."""
+
+    def __init__(self, state: Any = 1) -> None:
+        self.state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.state = state_dict["state"]

@@ -13,25 +13,12 @@ import fulmen as pl
 from fulmen.errors import ConfigError, UsageError
 from fulmen.strategies import CheckpointIO
 
-from .small import TrainsOnly, batches, callback, fit, make_trainer
+from .small import Remembers, TrainsOnly, batches, callback, fit, make_trainer
 
 TRAINING_KEYS = {"callbacks", "optimizer_states", "lr_schedulers", "fulmen"}
 KEYS = {"epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops"}
 HPARAMS_KEYS = {"hparams_name", "hyper_parameters"}
 DATA_HPARAMS_KEYS = {"datamodule_hparams_name", "datamodule_hyper_parameters"}
-
-
-class Remembers(pl.Callback):
-    """Has a state."""
-
-    def __init__(self, state: Any = 1) -> None:
-        self.state = state
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"state": self.state}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.state = state_dict["state"]
 
 
 class Data(pl.LightningDataModule):

@@ -14,20 +14,7 @@ import torch
 import fulmen as pl
 from fulmen.errors import CheckpointError
 
-from .small import Small, batches, fit, make_trainer
-
-
-class Remembers(pl.Callback):
-    """Has a state."""
-
-    def __init__(self, state: Any = 1) -> None:
-        self.state = state
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"state": self.state}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.state = state_dict["state"]
+from .small import Remembers, Small, batches, fit, make_trainer
 
 
 def saved(trainer: pl.Trainer, root: Path, **options: Any) -> tuple[Path, dict[str, Any]]:
