@@ -36,6 +36,11 @@ GLOBAL: dict[str, Draw] = {
 """A number from each of the generators that belong to the process."""
 
 
+def normal() -> float:
+    """NumPy draws two of them at a time, and keeps the second one."""
+    return abs(float(np.random.normal())) % 1
+
+
 def from_all() -> float:
     """A number that changes when any of the three generators stands elsewhere."""
     return sum(draw() for draw in GLOBAL.values())

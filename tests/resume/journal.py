@@ -66,7 +66,7 @@ def global_generators() -> dict[str, Any]:
     """Where the generators of the process stand."""
     return {
         "python": bits(random.getstate()),
-        "numpy": bits(np.random.get_state()),
+        "numpy": bits(np.random.get_state(legacy=False)),
         "torch": bits(torch.get_rng_state()),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import fulmen as pl
 
 from . import feeds
 from .feeds import GLOBAL, DrawnAtStart, DrawnOneByOne, OwnGenerator, OwnNoise, Samples, from_all
-from .law import Case, Moment, after, assert_law
+from .law import SEED, Case, Moment, after, assert_law, seed_like_a_script
 from .nets import Net
 
 MOMENTS = [after(3, survives=4), Moment("on_train_epoch_end", 5)]
@@ -67,6 +68,7 @@ ORDERS = [
         Case(f"drawn one by one from {name}", lambda draw=draw: feeds.loader(sampler=DrawnOneByOne(draw)))
         for name, draw in GLOBAL.items()
     ),
+    Case("drawn one by one, normal", lambda: feeds.loader(sampler=DrawnOneByOne(feeds.normal))),
     *(
         Case(f"sampler with a {name} generator", lambda make=make: feeds.loader(sampler=OwnGenerator(make())))
         for name, make in OWN_GENERATORS.items()
@@ -104,6 +106,18 @@ NOISE = [
         Case(f"own {kind} noise", lambda kind=kind: feeds.loader(OwnNoise(kind), shuffle=True))
         for kind in OWN_GENERATORS
     ),
+]
+
+
+def seed_other_bits() -> None:
+    seed_like_a_script()
+    np.random.set_bit_generator(np.random.PCG64(SEED))
+
+
+OTHER_BITS = [
+    Case("noise", partial(feeds.shuffled, dataset=Samples(draw=feeds.normal)), seed=seed_other_bits),
+    Case("order", lambda: feeds.loader(sampler=DrawnOneByOne(feeds.normal)), seed=seed_other_bits),
+    Case("worker", partial(feeds.in_workers, 1, dataset=Samples(draw=feeds.normal)), seed=seed_other_bits),
 ]
 
 ITERABLES = [
@@ -146,6 +160,20 @@ RELOADED = [
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 @pytest.mark.parametrize("case", [*ORDERS, *NOISE, *ITERABLES, *SEVERAL, *RELOADED], ids=str)
 def test_in_this_process(case: Case, moment: Moment) -> None:
+    assert_law(case, moment)
+
+
+@pytest.fixture
+def numpys_bits() -> Iterator[None]:
+    before = np.random.get_bit_generator()
+    yield
+    np.random.set_bit_generator(before)
+
+
+@pytest.mark.usefixtures("numpys_bits")
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+@pytest.mark.parametrize("case", OTHER_BITS, ids=str)
+def test_numpy_may_have_its_bits_from_another_generator(case: Case, moment: Moment) -> None:
     assert_law(case, moment)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _random
 import inspect
 import random
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from types import FunctionType, MethodType, ModuleType
@@ -18,6 +19,7 @@ import torch
 
 from fulmen.base.extras import available, require
 from fulmen.base.tree import map_leaves
+from fulmen.errors import CheckpointError
 
 _LARGEST_NUMPY_SEED = 2**32 - 1
 
@@ -27,7 +29,7 @@ class RandomState:
     """The state of the global generators, and of others; NumPy's is None where it was never imported."""
 
     python: tuple[Any, ...]
-    numpy: tuple[Any, ...] | None
+    numpy: Any
     torch: torch.Tensor
     cuda: list[torch.Tensor]
     others: list[Any] = field(default_factory=list)
@@ -38,7 +40,7 @@ class RandomState:
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
-            numpy=None if numpy is None else numpy.random.get_state(),
+            numpy=None if numpy is None else numpy.random.get_state(legacy=False),
             torch=torch.get_rng_state(),
             cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
             others=[_state_of(generator) for generator in others],
@@ -48,8 +50,7 @@ class RandomState:
         """Put every generator back to this state; `others` are the counterparts of those captured."""
         random.setstate(self.python)
         if self.numpy is not None:
-            numpy: Any = require("numpy", extra="numpy")
-            numpy.random.set_state(self.numpy)
+            _set_numpy_state(self.numpy)
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
@@ -58,28 +59,80 @@ class RandomState:
 
     def state_dict(self) -> dict[str, Any]:
         """The same as plain data and tensors."""
-        state: dict[str, Any] = asdict(self)
-        if self.numpy is not None:
-            name, keys, *rest = self.numpy
-            state["numpy"] = [name, keys.tolist(), *rest]
-        return state
+        return {
+            "python": _pack_python(self.python),
+            "numpy": _pack_arrays(self.numpy),
+            "torch": self.torch,
+            "cuda": self.cuda,
+            "others": self.others,
+        }
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> RandomState:
         """From what `state_dict` gave, perhaps in a process without NumPy or with fewer devices."""
-        numpy_state = state["numpy"] if available("numpy") else None
-        if numpy_state is not None:
-            numpy: Any = require("numpy", extra="numpy")
-            name, numpy_keys, *rest = numpy_state
-            numpy_state = (name, numpy.array(numpy_keys, dtype=numpy.uint32), *rest)
+        numpy_state = _unpack_numpy(state["numpy"]) if available("numpy") else None
         devices = torch.cuda.device_count() if state["cuda"] else 0
-        python = _as_python_state(state["python"])
+        python = _unpack_python(state["python"])
         return cls(python, numpy_state, state["torch"], state["cuda"][:devices], state["others"])
 
 
-def _as_python_state(state: Any) -> tuple[Any, ...]:
+def _pack_python(state: tuple[Any, ...]) -> list[Any]:
     version, keys, gauss = state
-    return version, tuple(keys), gauss
+    return [version, torch.tensor(keys), gauss]  # one tensor is read in no time, 625 numbers are not
+
+
+def _unpack_python(state: Any) -> tuple[Any, ...]:
+    version, keys, gauss = state
+    return version, tuple(keys.tolist() if isinstance(keys, torch.Tensor) else keys), gauss
+
+
+def _pack_arrays(state: Any) -> Any:
+    """The state of a generator of NumPy's, with tensors for its arrays."""
+    if state is None:
+        return None
+    numpy: Any = sys.modules["numpy"]
+    return map_leaves(
+        state,
+        numpy.ndarray,
+        lambda array: {"dtype": str(array.dtype), "bytes": _as_tensor(array.tobytes())},
+    )
+
+
+def _as_tensor(data: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _unpack_numpy(state: Any) -> Any:
+    """What `_pack_arrays` was given; also of files with lists of numbers, as they were written before."""
+    if isinstance(state, dict):
+        if "dtype" in state:
+            numpy: Any = require("numpy", extra="numpy")
+            packed = state.get("bytes")
+            if packed is None:
+                return numpy.array(state["values"], dtype=state["dtype"])
+            return numpy.frombuffer(bytes(packed.tolist()), dtype=state["dtype"])
+        return {name: _unpack_numpy(part) for name, part in state.items()}
+    return tuple(state) if isinstance(state, list) else state
+
+
+_MERSENNE_TWISTER = "MT19937"
+_BIT_GENERATORS = (_MERSENNE_TWISTER, "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
+
+def _set_numpy_state(state: Any) -> None:
+    """Put NumPy's global generator to a state, which may be one of another kind of bits."""
+    numpy: Any = require("numpy", extra="numpy")
+    kind = state["bit_generator"] if isinstance(state, dict) else state[0]
+    if type(numpy.random.get_bit_generator()).__name__ != kind:
+        if kind not in _BIT_GENERATORS:
+            raise CheckpointError(
+                "The state of NumPy's global generator is of a kind that is not there.",
+                received=kind,
+                expected=", ".join(_BIT_GENERATORS),
+                fix="call numpy.random.set_bit_generator with one of that kind before",
+            )
+        numpy.random.set_bit_generator(getattr(numpy.random, kind)())
+    numpy.random.set_state(state)
 
 
 def is_generator(value: object) -> bool:
@@ -97,15 +150,10 @@ def _state_of(generator: Any) -> Any:
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, random.Random):
-        return generator.getstate()
+        return _pack_python(generator.getstate())
     if _is_old(generator):
-        name, keys, *rest = generator.get_state()
-        return [name, keys.tolist(), *rest]
-    return map_leaves(
-        generator.bit_generator.state,
-        sys.modules["numpy"].ndarray,
-        lambda array: {"dtype": str(array.dtype), "values": array.tolist()},
-    )
+        return _pack_arrays(generator.get_state(legacy=False))
+    return _pack_arrays(generator.bit_generator.state)
 
 
 def _is_old(generator: Any) -> bool:
@@ -117,20 +165,11 @@ def _set_state(generator: Any, state: Any) -> None:
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
     elif isinstance(generator, random.Random):
-        generator.setstate(_as_python_state(state))
+        generator.setstate(_unpack_python(state))
     elif _is_old(generator):
-        generator.set_state(tuple(state))
+        generator.set_state(_unpack_numpy(state))
     else:
-        generator.bit_generator.state = _with_arrays(state)
-
-
-def _with_arrays(state: Any) -> Any:
-    if isinstance(state, dict):
-        if "dtype" in state:
-            numpy: Any = sys.modules["numpy"]
-            return numpy.array(state["values"], dtype=state["dtype"])
-        return {name: _with_arrays(part) for name, part in state.items()}
-    return state
+        generator.bit_generator.state = _unpack_numpy(state)
 
 
 def reseed_generator(generator: Any, seed: int) -> None:
@@ -140,7 +179,7 @@ def reseed_generator(generator: Any, seed: int) -> None:
     elif isinstance(generator, random.Random):
         generator.seed(seed)
     elif _is_old(generator):
-        generator.seed(seed & _LARGEST_NUMPY_SEED)
+        _reseed_old(generator, seed)
     else:
         generator.bit_generator.state = type(generator.bit_generator)(seed).state
 
@@ -160,7 +199,8 @@ class SideStream:
     """Random numbers of their own: inside, the global generators give them; afterwards, they are as before.
 
     Entered for the first time it begins at `seed`, then it goes on from where it was left. Cheaper than to
-    capture and restore everything, so that it can be done for each batch.
+    capture and restore everything, so that it can be done for each batch. Only the second of two normal
+    numbers, which NumPy draws at a time, is forgotten on either side.
     """
 
     def __init__(self, seed: int) -> None:
@@ -178,9 +218,14 @@ class SideStream:
         self._left = _take()
         _put(self._outer)
 
+    @staticmethod
+    def pause() -> None:
+        """Inside: the same as to leave it and to enter it again, in no time."""
+        _put_bits(_take_bits())
+
 
 class seeded:
-    """Inside, the global generators begin at `seed`; afterwards they are as they were before."""
+    """Inside, the global generators begin at `seed`; afterwards they are as before, as with `SideStream`."""
 
     __slots__ = ("_outer", "_seed")
 
@@ -193,28 +238,6 @@ class seeded:
 
     def __exit__(self, *_: object) -> None:
         _put(self._outer)
-
-
-class seeded_for_a_batch:
-    """As `seeded`, in a third of the time: only torch's generator is put back, which models draw from.
-
-    To put Python's and NumPy's back takes longer than all else together. They go on from where they were left
-    inside: what training draws from them follows what was drawn for the batch, and depends on nothing else.
-    """
-
-    __slots__ = ("_cpu", "_cuda", "_seed")
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __enter__(self) -> None:
-        self._cpu, self._cuda = torch.default_generator.get_state(), _take_cuda()
-        reseed(self._seed)
-
-    def __exit__(self, *_: object) -> None:
-        torch.default_generator.set_state(self._cpu)
-        if self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)
 
 
 _Generators = tuple[Any, torch.Tensor, Any, list[torch.Tensor]]
@@ -233,11 +256,21 @@ def _put(taken: _Generators) -> None:
     torch.default_generator.set_state(cpu)
     _put_bits(bits)
     if cuda:
-        torch.cuda.set_rng_state_all(cuda)
+        _put_cuda(cuda)
+
+
+_HAS_CUDA = torch.backends.cuda.is_built()
 
 
 def _take_cuda() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    if not (_HAS_CUDA and torch.cuda.is_initialized()):
+        return []
+    return [generator.get_state() for generator in torch.cuda.default_generators]
+
+
+def _put_cuda(states: list[torch.Tensor]) -> None:
+    for generator, state in zip(torch.cuda.default_generators, states, strict=True):
+        generator.set_state(state)
 
 
 def _take_bits() -> Any:
@@ -261,15 +294,46 @@ _spare: list[Any] = []
 """NumPy's generators that nobody draws from at present: a new one would take 90 µs."""
 
 
-def reseed(seed: int) -> None:
-    """Let the global generators begin at a seed of 64 bits; as `seed_everything`, in a tenth of its time."""
-    random.seed(seed)
+_TorchState = tuple[torch.Tensor, list[torch.Tensor]]
+
+
+def reseed(seed: int) -> _TorchState:
+    """Let the global generators begin at a seed of 64 bits; as `seed_everything`, in a tenth of its time.
+
+    Returns what torch's were, which models draw from, for `put_torch`. To put Python's and NumPy's back takes
+    longer than all else together; around a batch they are left as they are. What training draws from them
+    follows what was drawn for the batch, then, and depends on nothing else.
+    """
+    cpu, cuda = torch.default_generator.get_state(), _take_cuda() if _HAS_CUDA else []
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+    if cuda:
+        for generator in torch.cuda.default_generators:
+            generator.manual_seed(seed)
+    _random.Random.seed(_PYTHON, seed)  # what `random.seed` comes to for whole numbers
+    _PYTHON.gauss_next = None
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed(seed & _LARGEST_NUMPY_SEED)
+        _reseed_old(numpy.random.mtrand._rand, seed)  # the one of which the functions there are methods
+    return cpu, cuda
+
+
+def put_torch(before: _TorchState) -> None:
+    """Let torch's generators be what they were when `reseed` was called."""
+    cpu, cuda = before
+    torch.default_generator.set_state(cpu)
+    if cuda:
+        _put_cuda(cuda)
+
+
+_PYTHON: Any = random.random.__self__  # the one of which the functions of `random` are methods
+
+
+def _reseed_old(generator: Any, seed: int) -> None:
+    try:
+        generator.seed(seed & _LARGEST_NUMPY_SEED)
+    except TypeError:  # it has its bits from a generator of another kind
+        fresh = type(generator._bit_generator)(seed).state
+        generator.set_state(fresh | {"has_gauss": 0, "gauss": 0.0})
 
 
 def generators_in(*owners: Any, stop: tuple[type, ...] = ()) -> list[Any]:

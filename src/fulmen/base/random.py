@@ -10,6 +10,7 @@ import torch
 
 from fulmen.base import environ
 from fulmen.base.extras import available, require
+from fulmen.base.generators import reseed_generator
 from fulmen.base.report import info
 from fulmen.errors import ConfigError
 
@@ -43,7 +44,7 @@ def _seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
     if available("numpy"):
         numpy: Any = require("numpy", extra="numpy")
-        numpy.random.seed(seed & _LARGEST_SEED)
+        reseed_generator(numpy.random.mtrand._rand, seed)
 
 
 def _whole_number(seed: object) -> int:

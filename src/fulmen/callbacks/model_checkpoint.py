@@ -134,8 +134,8 @@ class ModelCheckpoint(Checkpoint):
         self.failed_saves = 0
         """How many saves failed and were passed over, with `on_save_error="warn"`."""
 
-        self._due_step = self._due_s = math.inf
-        self._saved_step = 0
+        self.due_step = self._due_s = math.inf
+        self.saved_step = 0
         self._has_validated = False
         self._written = ""
         self._before: dict[str, Any] = {}  # has to come back if `_written` turns out not to be there
@@ -169,6 +169,8 @@ class ModelCheckpoint(Checkpoint):
             "kth_value": self.kth_value,
             "last_model_path": self.last_model_path,
             "outdated": list(self.outdated),
+            "due_step": self.due_step,
+            "saved_step": self.saved_step,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -186,19 +188,23 @@ class ModelCheckpoint(Checkpoint):
         self.current_score = state_dict.get("current_score")
         self.last_model_path = state_dict.get("last_model_path", "")
         self.outdated = list(state_dict.get("outdated", [])) if self.own_start else []
+        self.due_step = state_dict.get("due_step", math.inf)
+        self.saved_step = state_dict.get("saved_step", 0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or trainer.fast_dev_run:
             return
-        self._saved_step, self._has_validated = 0, False
+        self.due_step, self.saved_step, self._has_validated = math.inf, 0, False
         self.dirpath = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
         begins = trainer.is_global_zero and self.save_top_k != 0 and not trainer.ckpt_path
         if begins and any(name.endswith(self.FILE_EXTENSION) for name in visible_names(self.dirpath)):
             warn(f"The checkpoint folder is not empty: {self.dirpath}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._plan_next(trainer)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._remove_outdated(trainer)  # which a process that was killed has left
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._plan_next(trainer, at_most=self.due_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -214,7 +220,7 @@ class ModelCheckpoint(Checkpoint):
         if not self._decides_at_epoch_end(trainer) and self._epoch_is_due(trainer):
             if self._misses_monitor(trainer):
                 raise metric_not_found(str(self.monitor), candidates(trainer), "ModelCheckpoint")
-            self._due_step = trainer.global_step  # where a window is open, what is due waits for its end
+            self.due_step = trainer.global_step  # where a window is open, what is due waits for its end
         if self._is_due(trainer) and not trainer.accumulating:
             self._decide(trainer)
 
@@ -230,7 +236,7 @@ class ModelCheckpoint(Checkpoint):
             self._decide(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.save_last and self._saved_step == 0 and self._may_save(trainer):
+        if self.save_last and self.saved_step == 0 and self._may_save(trainer):
             self._try(trainer, lambda: self._write(trainer, None, candidates(trainer)))
         self._learn_of_failure(trainer, wait=True)
 
@@ -243,9 +249,8 @@ class ModelCheckpoint(Checkpoint):
         self._write(trainer, self._free_path(trainer, metrics), metrics)
 
     def _is_due(self, trainer: Trainer) -> bool:
-        if trainer.global_step >= self._due_step:
-            return True
-        return self._train_time_interval is not None and has_passed(trainer, self._due_s)
+        is_timed = self._train_time_interval is not None
+        return trainer.global_step >= self.due_step or (is_timed and has_passed(trainer, self._due_s))
 
     def _epoch_is_due(self, trainer: Trainer) -> bool:
         return self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
@@ -257,14 +262,14 @@ class ModelCheckpoint(Checkpoint):
     def _may_save(self, trainer: Trainer) -> bool:
         """Whether there is anything new to save; the state before the first step is not worth a file."""
         trains = trainer.state.fn == "fit" and not (trainer.fast_dev_run or trainer.sanity_checking)
-        return trains and trainer.global_step != self._saved_step
+        return trains and trainer.global_step != self.saved_step
 
     def _misses_monitor(self, trainer: Trainer) -> bool:
         return bool(self.monitor and self.save_top_k) and self.monitor not in candidates(trainer)
 
-    def _plan_next(self, trainer: Trainer) -> None:
+    def _plan_next(self, trainer: Trainer, *, at_most: float = math.inf) -> None:
         steps = self._every_n_train_steps
-        self._due_step = (trainer.global_step // steps + 1) * steps if steps else math.inf
+        self.due_step = min((trainer.global_step // steps + 1) * steps if steps else math.inf, at_most)
         if self._train_time_interval is not None:
             self._due_s = monotonic() + self._train_time_interval.total_seconds()
 
@@ -334,12 +339,8 @@ class ModelCheckpoint(Checkpoint):
         join = self.CHECKPOINT_JOIN_CHAR
         template = filename or self.filename or f"{{epoch}}{join}{{step}}"
         equals = self.CHECKPOINT_EQUALS_CHAR if self.auto_insert_metric_name else None
-        parts = [fill_template(template, metrics, equals=equals)]
-        if prefix:
-            parts.insert(0, prefix)
-        if ver is not None:
-            parts.append(f"v{ver}")
-        name = join.join(parts) + self.FILE_EXTENSION
+        parts = [prefix, fill_template(template, metrics, equals=equals), None if ver is None else f"v{ver}"]
+        name = join.join(part for part in parts if part) + self.FILE_EXTENSION
         return files.join(self.dirpath, name) if self.dirpath else name
 
     def file_exists(self, filepath: files.AnyPath, trainer: Trainer) -> bool:
@@ -381,9 +382,9 @@ class ModelCheckpoint(Checkpoint):
                 trainer, metrics, filename=self.CHECKPOINT_NAME_LAST, reusable=[previous_last], taken=path
             )
         self._written = path or self.last_model_path
-        self.outdated += [
-            old for old in (*replaced, previous_last) if old not in ("", path, self.last_model_path)
-        ]
+        stays = ("", path, self.last_model_path)
+        self.outdated += [old for old in (*replaced, previous_last) if old not in stays]
+        self.saved_step = trainer.global_step
         if path is not None:
             trainer.save_checkpoint(path, self.save_weights_only)
         try:
@@ -396,7 +397,6 @@ class ModelCheckpoint(Checkpoint):
                 raise
             self.last_model_path = previous_last
             self._report(error)
-        self._saved_step = trainer.global_step
 
     def _may_remove(self, trainer: Trainer, path: str) -> bool:
         """Whether the file is this run's own, unlike what the user had it resume from, and not in use."""
@@ -410,7 +410,7 @@ class ModelCheckpoint(Checkpoint):
     def _try(self, trainer: Trainer, save: Callable[[], None]) -> None:
         """Save, and only then remove what is outdated; where saving fails, this object is as before."""
         self._learn_of_failure(trainer, wait=True)
-        self._before = ModelCheckpoint.state_dict(self) | {"_saved_step": self._saved_step}
+        self._before = ModelCheckpoint.state_dict(self)
         try:
             save()
         except BaseException as error:

@@ -31,6 +31,7 @@ POINTS = {
     QuietPoint.BATCH_END: "in epoch {epoch}, after {batches}",
     QuietPoint.VALIDATED: "in epoch {epoch}, after {batches} and the validation due there",
     QuietPoint.EPOCH_END: "at the end of epoch {epoch}, before its schedulers that follow a metric",
+    QuietPoint.EPOCH_DONE: "at the end of epoch {epoch}",
 }
 
 

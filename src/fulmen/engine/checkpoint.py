@@ -128,6 +128,7 @@ def _write(run: Run, path: str, *, weights_only: bool, storage_options: Any, wai
             flush_step(run)
         for logger in run.loggers:
             logger.save()  # what was logged before the checkpoint must not be lost with what comes after it
+        run.progress.saves += 1
         write = in_span(run, "save_checkpoint", run.strategy.save)
         write(parts(run, weights_only=weights_only), path, storage_options)
         if wait:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,16 @@ from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.hooks import EVENTS, Hook
 from fulmen.core.module import LightningModule
+from fulmen.engine.progress import QuietPoint
+from fulmen.engine.states import TrainerFn
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
     from fulmen.engine.run import Run
 
 Call = Callable[..., Any]
+
+_EVENTS_OF_MOMENTS = {point.event for point in QuietPoint}
 
 
 class Dispatch:
@@ -40,19 +45,25 @@ class Dispatch:
     def resolve(self, run: Run) -> None:
         """Find out who overrides what, at this moment."""
         for hook in EVENTS:
-            setattr(self, hook.name, _event(run, hook.name, _listeners(run, hook, run.callbacks)))
+            setattr(self, hook.name, _event(run, hook, run.callbacks))
         epoch_end = next(hook for hook in EVENTS if hook.name == "on_train_epoch_end")
         monitors = [callback for callback in run.callbacks if callback.monitors_metrics]
         others = [callback for callback in run.callbacks if not callback.monitors_metrics]
-        self.on_train_epoch_end = _event(run, epoch_end.name, _listeners(run, epoch_end, others))
-        self.on_train_epoch_end_for_monitors = _event(
-            run, epoch_end.name, _of_callbacks(run, epoch_end.name, monitors)
-        )
+        self.on_train_epoch_end = _event(run, epoch_end, others)
+        self.on_train_epoch_end_for_monitors = _event(run, replace(epoch_end, module=False), monitors)
 
 
-def _event(run: Run, name: str, calls: list[Call]) -> tuple[Call, ...]:
+def savers_event(run: Run) -> tuple[Call, ...]:
+    """The event of the moment that the run stands at, for those savers who are still to be called in it."""
+    left = run.progress.savers_left
+    savers = [callback for callback in run.callbacks if callback.state_key in left]
+    return _event(run, Hook(run.progress.point.event, module=False), savers)
+
+
+def _event(run: Run, hook: Hook, callbacks: list[Callback]) -> tuple[Call, ...]:
     """Nothing where nobody listens; else one callable that calls all, with what `log` means in this hook."""
-    return (run.logbook.within(name, *calls),) if calls else ()
+    calls = _listeners(run, hook, callbacks)
+    return (run.logbook.within(hook.name, *calls),) if calls else ()
 
 
 def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
@@ -66,13 +77,35 @@ def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
     ):
         from_data.append(spanned(run, run.datamodule, name, getattr(run.datamodule, name)))
     # What a hook of the module's changes is in the checkpoint that is saved there.
-    savers = [callback for callback in callbacks if callback.saves_checkpoints and name.endswith("_end")]
+    savers = [
+        callback
+        for callback in callbacks
+        if callback.saves_checkpoints and name.endswith("_end") and is_overridden(name, callback, Callback)
+    ]
     calls = _of_callbacks(run, name, [callback for callback in callbacks if callback not in savers])
     if hook.module and is_overridden(name, run.module, LightningModule):
         calls.append(spanned(run, run.module, name, getattr(run.module, name)))
-    calls += _of_callbacks(run, name, savers)
-    # The others are told of an exception before the data is.
-    return calls + from_data if name == "on_exception" else from_data + calls
+    if name == "on_exception":  # the others are told of it before the data is
+        return calls + from_data
+    return _with_savers(run, name, from_data + calls, savers)
+
+
+def _with_savers(run: Run, name: str, others: list[Call], savers: list[Callback]) -> list[Call]:
+    """Savers last, and what is saved meanwhile tells which of them are still to be called."""
+    calls = _of_callbacks(run, name, savers)
+    alone = len(others) + len(calls) <= 1
+    if not savers or alone or run.fn is not TrainerFn.FITTING or name not in _EVENTS_OF_MOMENTS:
+        return others + calls
+    keys, progress = [saver.state_key for saver in savers], run.progress
+    turns = [(keys, call) for call in others]
+    turns += [(keys[number:], call) for number, call in enumerate(calls, start=1)]
+
+    def call_in_turn(*args: Any) -> None:
+        for left, call in turns:
+            progress.savers_left = left
+            call(*args)
+
+    return [call_in_turn]
 
 
 def _of_callbacks(run: Run, name: str, callbacks: list[Callback]) -> list[Call]:

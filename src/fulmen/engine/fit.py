@@ -16,8 +16,14 @@ from fulmen.base.generators import isolate_rng
 from fulmen.base.report import info
 from fulmen.engine.checkpoint import flush_step, pending_error_check, save_what_waits
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders
-from fulmen.engine.dispatch import in_span
-from fulmen.engine.evaluate import batch_transfer, evaluate, load_evaluation_data
+from fulmen.engine.dispatch import in_span, savers_event
+from fulmen.engine.evaluate import (
+    batch_transfer,
+    evaluate,
+    evaluation_mode,
+    gradients_off,
+    load_evaluation_data,
+)
 from fulmen.engine.interruption import give_way, undone_when_interrupted
 from fulmen.engine.loaders import generators_of
 from fulmen.engine.logbook import OUTSIDE
@@ -42,10 +48,7 @@ def fit(run: Run) -> None:
     hooks = run.hooks
     for call in hooks.on_fit_start:
         call()
-    if run.progress.point is QuietPoint.EPOCH_END:  # of a checkpoint that was saved there
-        run.log_step = max(run.progress.window - 1, 0)
-        run.logbook.close_epoch("train")
-        finish_epoch(run, complete=True)
+    take_up_epoch_end(run)
     if run.data_options.limit_train_batches and not reason_to_stop(run):
         sanity_check(run)
     if run.data_options.limit_train_batches:
@@ -195,16 +198,50 @@ def finish_epoch(run: Run, *, complete: bool) -> None:
     progress.start_next_epoch()
 
 
+def take_up_epoch_end(run: Run) -> None:
+    """Do what was left to do at the end of the epoch, or of training, that a checkpoint was saved at."""
+    progress = run.progress
+    if progress.point is QuietPoint.EPOCH_END:
+        run.log_step = max(progress.window - 1, 0)
+        run.logbook.close_epoch("train")
+        call_savers_left(run)
+        finish_epoch(run, complete=True)
+    elif not progress.resumes_epoch:
+        call_savers_left(run)
+        if progress.point is QuietPoint.EPOCH_DONE:
+            progress.start_next_epoch()
+
+
 def take_up(run: Run) -> None:
     """Do what was left to do after the batch that a checkpoint was saved at."""
     progress = run.progress
     run.log_step = max(progress.window - 1, 0)
     run.is_last_batch = progress.is_last_batch
-    if progress.point is QuietPoint.BATCH_END and is_due(run, run.is_last_batch):
+    run.validation_is_due = progress.point is QuietPoint.BATCH_END and is_due(run, run.is_last_batch)
+    call_savers_left(run)
+    if run.validation_is_due:
         validate(run)
     if progress.schedulers_wait:
         step_schedulers(run, "step", on_plateau=True)
         progress.schedulers_wait = False
+
+
+def call_savers_left(run: Run) -> None:
+    """Let those savers act whose turn had not come at the moment that a checkpoint was saved at."""
+    progress = run.progress
+    if not progress.savers_left:
+        return
+    calls = savers_event(run)
+    progress.savers_left = []
+    of_batch = (None, None, progress.batch - 1) if progress.point is QuietPoint.BATCH_END else ()
+    with ExitStack() as stack:
+        if progress.point is QuietPoint.VALIDATED:
+            run.stage = RunningStage.VALIDATING
+            for context in (apart_from_training(run), evaluation_mode(run, "validation"), gradients_off(run)):
+                stack.enter_context(context)
+        for call in calls:
+            call(*of_batch)
+    run.stage = RunningStage.TRAINING
 
 
 def sanity_check(run: Run) -> None:
@@ -214,6 +251,7 @@ def sanity_check(run: Run) -> None:
         return
     run.stage = RunningStage.SANITY_CHECKING
     with run.logbook.tables_kept(), ExitStack() as stack:
+        stack.callback(setattr, run.progress, "savers_left", run.progress.savers_left)
         for call in run.hooks.on_sanity_check_start:
             call()
         loaders = load_evaluation_data(run, "val").loaders

@@ -133,11 +133,14 @@ def _generators_in_use(run: Run) -> list[Any]:
 def position_state(run: Run) -> dict[str, Any]:
     """Where the loader of the epoch under way stands, apart from the number of batches that are done."""
     stream = run.train_stream
+    loaded_at_epoch = {kind: loaders.loaded_at_epoch for kind, loaders in run.loaders.items()}
     state = {
         "seed": run.data_seed,
-        "loaded_at_epoch": {kind: loaders.loaded_at_epoch for kind, loaders in run.loaders.items()},
+        "loaded_at_epoch": run.resumed_loading_epochs | loaded_at_epoch,
     }
-    if stream is not None:
+    if stream is None:
+        state = run.resumed_position | state
+    else:
         taken = stream.taken - run.progress.batch
         length = length_of(run.train_loaders.loaders[0])
         state |= {
@@ -153,7 +156,7 @@ def position_state(run: Run) -> dict[str, Any]:
 
 def random_states(run: Run) -> dict[str, Any]:
     """The generators now, and when the epoch's loader started, which decided on the order of its samples."""
-    now: RandomState | None = RandomState.capture(_generators_in_use(run))
+    now: RandomState | None = run.resumed_random_state or RandomState.capture(_generators_in_use(run))
     if run.training_random_state is not None:
         now = replace(run.training_random_state, others=now.others)
     # A window begins again, and nobody knows what they were then; so does a wait for an epoch's first batch.

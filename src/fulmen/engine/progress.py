@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -19,6 +19,20 @@ class QuietPoint(str, Enum):
     """An epoch's batches and validations are done; schedulers that follow a metric have not stepped yet."""
     EPOCH_DONE = "epoch_done"
     """The next epoch can begin."""
+
+    @property
+    def event(self) -> str:
+        """The hook in which callbacks save at this moment."""
+        return _EVENTS[self]
+
+
+_EVENTS = {
+    QuietPoint.BETWEEN_EPOCHS: "on_train_end",
+    QuietPoint.BATCH_END: "on_train_batch_end",
+    QuietPoint.VALIDATED: "on_validation_end",
+    QuietPoint.EPOCH_END: "on_train_epoch_end",
+    QuietPoint.EPOCH_DONE: "on_train_epoch_end",
+}
 
 
 @dataclass
@@ -42,6 +56,10 @@ class Progress:
     schedulers_wait: bool = False
     """Whether schedulers that follow a metric at each step have not stepped for the last batch yet."""
     point: QuietPoint = QuietPoint.BETWEEN_EPOCHS
+    savers_left: list[str] = field(default_factory=list)
+    """The state keys of callbacks that save checkpoints, and are still to be called in the point's event."""
+    saves: int = 0
+    """Checkpoints that were written."""
 
     @property
     def resumes_epoch(self) -> bool:
@@ -56,7 +74,7 @@ class Progress:
         """Take up a state that `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, QuietPoint(value) if name == "point" else type(getattr(self, name))(value))
-        if self.point is QuietPoint.EPOCH_DONE:
+        if self.point is QuietPoint.EPOCH_DONE and not self.savers_left:
             self.start_next_epoch()
 
     def before_window(self, batches: int) -> Progress:
@@ -73,6 +91,7 @@ class Progress:
             is_last_batch=False,
             schedulers_wait=False,
             point=QuietPoint.VALIDATED,
+            savers_left=[],
         )
 
     def start_next_epoch(self) -> None:
@@ -85,3 +104,4 @@ class Progress:
         self.batch = self.epoch_window = 0
         self.is_last_batch = self.schedulers_wait = False
         self.point = QuietPoint.BETWEEN_EPOCHS
+        self.savers_left = []

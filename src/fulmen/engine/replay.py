@@ -33,7 +33,7 @@ from torch.utils.data import (
     default_convert,
 )
 
-from fulmen.base.generators import SideStream, reseed_generator, seeded, seeded_for_a_batch
+from fulmen.base.generators import SideStream, put_torch, reseed, reseed_generator, seeded
 from fulmen.base.random import derive_seed, seed_of
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
@@ -45,7 +45,7 @@ from fulmen.engine.loaders import (
     remake,
     sampler_generators,
 )
-from fulmen.engine.seeded_data import Draw, PrepareWorker, SeededData
+from fulmen.engine.seeded_data import PrepareWorker, SeededData
 from fulmen.errors import UsageError
 
 
@@ -99,8 +99,12 @@ class _IndexPass:
         self._rest: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
+        if not self._with_seeds:
+            yield from self.catch_up()
+            return
+        seed = self._seed or 0
         for number, index in enumerate(self.catch_up(), start=self._skip):
-            yield Draw(index, seed_of(self._seed or 0, number)) if self._with_seeds else index
+            yield index, seed_of(seed, number)
 
     def catch_up(self) -> Iterator[Any]:
         """Go over the indices that are to be skipped; returns the rest."""
@@ -120,7 +124,10 @@ class _IndexPass:
         if not self._skip:
             return chain(first, _drawn_in(stream, indices))
         with stream:
-            return _drawn_in(stream, _without(indices, self._skip - 1))
+            for _ in range(self._skip - 1):
+                _without(indices, 1)
+                stream.pause()  # in an uninterrupted run, each index is drawn on its own
+        return _drawn_in(stream, indices)
 
 
 def _without(indices: Iterator[Any], count: int) -> Iterator[Any]:
@@ -312,8 +319,11 @@ def _draw_and_drop(batches: Iterator[Any], drops: int, name: str) -> None:
 def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterator[Any]:
     """The batches of a data set that runs in this process, each with random numbers of its own."""
     for number in count(first):
-        with seeded_for_a_batch(seed_of(seed, number)):
+        before = reseed(seed_of(seed, number))
+        try:
             batch = next(batches, _END)
+        finally:
+            put_torch(before)
         if batch is _END:
             return
         yield batch

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset, get_worker_info
 
-from fulmen.base.generators import generators_in, reseed, reseed_generator, seeded_for_a_batch
+from fulmen.base.generators import generators_in, put_torch, reseed, reseed_generator
 from fulmen.base.random import derive_seed
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 
-
-class Draw(NamedTuple):
-    """What a batch is made of."""
-
-    index: Any
-    """Of a sample, or a list of such."""
-    seed: int
+Draw = tuple[Any, int]
+"""What a batch is made of: the index of a sample, or a list of such, and a seed."""
 
 
 @runtime_checkable
@@ -40,7 +35,7 @@ class SeededData(Dataset[Any]):
         """`others` are generators that somebody else draws from as well, so that they are left alone."""
         self.dataset = dataset
         self._others = others
-        self._collate = collate
+        self.collate = collate
         self._auto_collation = auto_collation
         self._fetches_batches = isinstance(dataset, _FetchesBatches)
         self._generators: list[Any] | None = None
@@ -51,33 +46,31 @@ class SeededData(Dataset[Any]):
 
     def __getitem__(self, draw: Draw) -> Any:
         if self._generators is None:
-            known = self._find_generators()
-            batch = self._draw(draw)
-            if len(self._find_generators()) == len(known):
-                return batch
-            # One was made only when it was needed, and has not begun where it should have.
-        return self._draw(draw)
+            return self._get_first(draw)
+        index, seed = draw
+        for number, generator in enumerate(self._generators):
+            reseed_generator(generator, derive_seed(seed, number))
+        before = reseed(seed)
+        try:
+            if not self._auto_collation:
+                return self.collate(self.dataset[index])
+            if self._fetches_batches:
+                return self.collate(self.dataset.__getitems__(index))
+            return self.collate([self.dataset[i] for i in index])
+        finally:
+            put_torch(before)
+
+    def _get_first(self, draw: Draw) -> Any:
+        known = self._find_generators()
+        batch = self[draw]
+        if len(self._find_generators()) > len(known):  # one was made only when it was needed, and not seeded
+            batch = self[draw]
+        return batch
 
     def _find_generators(self) -> list[Any]:
-        held = data_generators(self.dataset, self._collate)
+        held = data_generators(self.dataset, self.collate)
         self._generators = [generator for generator in held if generator not in self._others]
         return self._generators
-
-    def _draw(self, draw: Draw) -> Any:
-        for number, generator in enumerate(self._generators or ()):
-            reseed_generator(generator, derive_seed(draw.seed, number))
-        if get_worker_info() is not None:  # where nothing else is drawn
-            reseed(draw.seed)
-            return self._fetch(draw.index)
-        with seeded_for_a_batch(draw.seed):
-            return self._fetch(draw.index)
-
-    def _fetch(self, index: Any) -> Any:
-        if not self._auto_collation:
-            return self._collate(self.dataset[index])
-        if self._fetches_batches:
-            return self._collate(self.dataset.__getitems__(index))
-        return self._collate([self.dataset[i] for i in index])
 
 
 class PrepareWorker:

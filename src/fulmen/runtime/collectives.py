@@ -5,13 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 
 T = TypeVar("T")
 
 
 class Collectives(ABC):
     """The operations that the rest of fulmen needs from a group of processes."""
+
+    size: int
+    """How many processes there are."""
 
     @abstractmethod
     def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
@@ -33,6 +37,8 @@ class Collectives(ABC):
 class Alone(Collectives):
     """A world of one process."""
 
+    size = 1
+
     def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
         return tensor
 
@@ -44,3 +50,37 @@ class Alone(Collectives):
 
     def barrier(self, name: str | None = None) -> None:
         pass
+
+
+class ProcessGroup(Collectives):
+    """A group of `torch.distributed`; by default, all processes."""
+
+    def __init__(self, group: Any = None) -> None:
+        self.group = group
+        self.size = distributed.get_world_size(group)
+        on_accelerator = distributed.get_backend(group) == "nccl"
+        self._device = torch.device("cuda", torch.cuda.current_device()) if on_accelerator else None
+
+    def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
+        reduced = self._sent(tensor).clone()
+        operation = getattr(distributed.ReduceOp, "SUM" if op == "mean" else op.upper())
+        distributed.all_reduce(reduced, operation, group=self.group)
+        return (reduced / self.size if op == "mean" else reduced).to(tensor.device)
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        sent = self._sent(tensor).contiguous()
+        gathered = [torch.empty_like(sent) for _ in range(self.size)]
+        distributed.all_gather(gathered, sent, group=self.group)
+        return torch.stack(gathered).to(tensor.device)
+
+    def broadcast(self, value: Any, source: int = 0) -> Any:
+        values = [value]
+        distributed.broadcast_object_list(values, source, group=self.group, device=self._device)
+        return values[0]
+
+    def barrier(self, name: str | None = None) -> None:
+        distributed.barrier(group=self.group)
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """The tensor where the backend can see it."""
+        return tensor if self._device is None else tensor.to(self._device)

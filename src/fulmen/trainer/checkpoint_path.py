@@ -142,21 +142,23 @@ def _look_into(trainer: Trainer, path: str) -> tuple[dict[str, Any], str | None]
 
 
 def _newest_first(paths: list[str]) -> Iterator[str]:
-    """By when they were written; those of one moment by how far training had come."""
+    """By when they were written; those of one tick of the clock by how far training had come."""
     dated: list[tuple[float, str]] = []
     for path in paths:
         with suppress(FileNotFoundError):  # a link to nothing, or removed a moment ago
             dated.append((files.modified_s(path), path))
     for _, group in groupby(sorted(dated, reverse=True), key=lambda found: found[0]):
         same = [path for _, path in group]
-        yield from sorted(same, key=_updates, reverse=True) if len(same) > 1 else same
+        yield from sorted(same, key=_saves, reverse=True) if len(same) > 1 else same
 
 
-def _updates(path: str) -> float:
+def _saves(path: str) -> tuple[float, float]:
+    """Updates, and checkpoints that were written, over the whole training that a checkpoint is of."""
     try:
-        return load_tensors(path, mmap=True)["global_step"]
-    except (CheckpointError, LookupError, TypeError):
-        return math.inf  # whatever it is, it is looked at first
+        content = load_tensors(path, mmap=True)
+        return content["global_step"], content.get(OWN_KEY, {}).get("progress", {}).get("saves", 0)
+    except (CheckpointError, LookupError, TypeError, AttributeError):
+        return math.inf, 0  # whatever it is, it is looked at first
 
 
 def _candidates(trainer: Trainer) -> list[str]:

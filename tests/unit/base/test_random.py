@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import random
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import fulmen
-from fulmen.base.generators import RandomState, isolate_rng
+from fulmen.base.generators import RandomState, isolate_rng, reseed, reseed_generator
 from fulmen.base.random import SeedWorker, derive_seed, workers_are_seeded
-from fulmen.errors import ConfigError
+from fulmen.errors import CheckpointError, ConfigError
 
 Draw = tuple[float, float, float]
 
@@ -170,3 +172,133 @@ def test_an_error_in_isolation_is_not_seen_outside_either() -> None:
         draw()
         raise KeyError
     assert draw() == numbers
+
+
+def saved_and_read(state: RandomState) -> RandomState:
+    """As a checkpoint does it, which is read without trust."""
+    file = io.BytesIO()
+    torch.save(state.state_dict(), file)
+    file.seek(0)
+    return RandomState.from_state_dict(torch.load(file, weights_only=True))
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "torch": lambda: torch.Generator().manual_seed(3),
+    "Python": lambda: random.Random(3),
+    "NumPy": lambda: numpy.random.default_rng(3),
+    "NumPy, Philox": lambda: numpy.random.Generator(numpy.random.Philox(3)),
+    "NumPy, MT19937": lambda: numpy.random.Generator(numpy.random.MT19937(3)),
+    "NumPy, old": lambda: numpy.random.RandomState(3),
+    "NumPy, old, of new bits": lambda: numpy.random.RandomState(numpy.random.PCG64(3)),
+}
+
+
+def draw_from(generator: Any) -> float:
+    """A normal number: of two that are drawn together, the second one may be kept back."""
+    if isinstance(generator, torch.Generator):
+        return float(torch.randn((), generator=generator))
+    return generator.gauss() if isinstance(generator, random.Random) else float(generator.normal())
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_generators_of_others_are_saved_as_well(kind: str) -> None:
+    generator, another = OTHERS[kind](), OTHERS[kind]()
+    draw_from(generator)
+    state = saved_and_read(RandomState.capture([generator]))
+    numbers = [draw_from(generator) for _ in range(3)]
+    for one in (generator, another):
+        state.restore([one])
+        assert [draw_from(one) for _ in range(3)] == numbers
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_generator_can_begin_anew_at_any_seed(kind: str) -> None:
+    generator = OTHERS[kind]()
+    numbers = []
+    for seed in (2**63 + 5, 2**63 + 5, 7):
+        reseed_generator(generator, seed)
+        numbers.append([draw_from(generator) for _ in range(3)])
+    assert numbers[0] == numbers[1] != numbers[2]
+
+
+BITS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
+
+@pytest.fixture
+def use_bits() -> Iterator[Callable[[str], None]]:
+    """Lets NumPy's global generator have its bits from another kind."""
+    before = numpy.random.get_bit_generator()
+    yield lambda kind: numpy.random.set_bit_generator(getattr(numpy.random, kind)(11))
+    numpy.random.set_bit_generator(before)
+
+
+@pytest.mark.parametrize("kind", BITS)
+@pytest.mark.parametrize("other", BITS)
+def test_a_state_is_of_any_kind_of_bits(kind: str, other: str, use_bits: Callable[[str], None]) -> None:
+    """In the process that goes on, too, whose generator may be another one."""
+    use_bits(kind)
+    numpy.random.normal()
+    state = saved_and_read(RandomState.capture())
+    numbers = [numpy.random.normal() for _ in range(3)]
+    use_bits(other)
+    state.restore()
+    assert [numpy.random.normal() for _ in range(3)] == numbers
+
+
+def test_a_kind_of_bits_that_is_not_numpys(use_bits: Callable[[str], None]) -> None:
+    state = RandomState.capture().state_dict()
+    state["numpy"]["bit_generator"] = "default_rng"  # is there, and is no bit generator
+    with pytest.raises(CheckpointError, match="received: default_rng"):
+        RandomState.from_state_dict(state).restore()
+
+
+@pytest.mark.parametrize("kind", BITS)
+def test_a_seed_is_for_any_kind_of_bits(kind: str, use_bits: Callable[[str], None]) -> None:
+    """A number that was drawn before and kept back is forgotten."""
+    use_bits(kind)
+    numbers = []
+    for seed in (2**63 + 5, 2**63 + 5, 7):
+        reseed(seed)
+        numbers.append([numpy.random.normal(), random.gauss(), float(torch.randn(()))])
+    assert numbers[0] == numbers[1]
+    assert all(one != other for one, other in zip(numbers[0], numbers[2], strict=True))
+    assert type(numpy.random.get_bit_generator()).__name__ == kind
+
+
+def test_a_saved_state_keeps_its_numbers_in_tensors() -> None:
+    """Of single numbers each takes as long to read as a whole tensor."""
+    others = [make() for make in OTHERS.values()]
+    assert longest_in(RandomState.capture(others).state_dict()) <= len(others)
+
+
+def longest_in(state: Any) -> int:
+    if not isinstance(state, (dict, list, tuple)):
+        return 0
+    parts = list(state.values()) if isinstance(state, dict) else list(state)
+    return max([len(parts), *map(longest_in, parts)])
+
+
+def test_states_of_single_numbers_can_be_read() -> None:
+    """As they were written before."""
+    old, new = numpy.random.RandomState(3), numpy.random.Generator(numpy.random.Philox(3))
+    own, torchs = random.Random(3), torch.Generator().manual_seed(3)
+    name, keys, *rest = old.get_state()
+    philox = new.bit_generator.state
+    for part in (philox, philox["state"]):
+        for key, value in part.items():
+            if isinstance(value, numpy.ndarray):
+                part[key] = {"dtype": str(value.dtype), "values": value.tolist()}
+    state = {
+        "python": own.getstate(),
+        "numpy": [name, keys.tolist(), *rest],
+        "torch": torchs.get_state(),
+        "cuda": [],
+        "others": [[name, keys.tolist(), *rest], philox, own.getstate(), torchs.get_state()],
+    }
+    expected = [draw_from(generator) for generator in (own, old, torchs, new)]
+    others = [numpy.random.RandomState(), numpy.random.Generator(numpy.random.Philox()), random.Random()]
+    with isolate_rng():
+        RandomState.from_state_dict(state).restore([*others, torch.Generator()])
+        found = [random.gauss(), numpy.random.normal(), float(torch.randn(()))]
+    assert found == expected[:3]
+    assert [draw_from(other) for other in others] == [expected[1], expected[3], expected[0]]

@@ -1,0 +1,293 @@
+"""Metrics that get the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+
+from fulmen.errors import ConfigError
+from fulmen.metrics.folding import tensors_of
+from fulmen.metrics.metric import Metric, accepted
+from fulmen.metrics.together import step_together, synchronised
+
+
+class MetricCollection(nn.ModuleDict):
+    """Metrics, ours and those of other libraries, that are called, updated, computed and reset as one.
+
+    Those that keep the same states are updated once: precision, recall and F1 of one task, say. Every call gives a
+    dict of values by name.
+
+    Args:
+        metrics: one or several metrics or collections, named after their classes; or a dict that names them.
+        additional_metrics: more of them, where the first is not a dict.
+        prefix: before every name in the results.
+        postfix: behind every name.
+        compute_groups: whether metrics may share states; or lists of names of those that do.
+    """
+
+    def __init__(
+        self,
+        metrics: Any,
+        *additional_metrics: Any,
+        prefix: str | None = None,
+        postfix: str | None = None,
+        compute_groups: bool | Sequence[Sequence[str]] = True,
+    ) -> None:
+        super().__init__()
+        self.prefix = prefix or ""
+        self.postfix = postfix or ""
+        self._sharing = compute_groups
+        self._groups: list[_Group] = []
+        self.add_metrics(metrics, *additional_metrics)
+
+    def add_metrics(self, metrics: Any, *additional_metrics: Any) -> None:
+        """Add metrics, given as to the constructor."""
+        given = metrics if isinstance(metrics, (Mapping, Sequence)) else [metrics]
+        if isinstance(metrics, MetricCollection):
+            given = [metrics]
+        if isinstance(given, Mapping) and not additional_metrics:
+            for name, metric in sorted(given.items()):
+                self._add(name, metric, f"{name}_")
+        elif isinstance(given, Mapping):
+            raise ConfigError("Metrics were given in a dict and besides it.", fix="one dict with all of them")
+        else:
+            for metric in (*given, *additional_metrics):
+                self._add(type(metric).__name__, metric, "")
+        self._group()
+
+    def _add(self, name: str, metric: Any, outer: str) -> None:
+        """Add a metric, or all of a collection with what tells them apart before their names."""
+        if isinstance(metric, MetricCollection):
+            for inner, member in metric.items():
+                self._add(outer + inner, member, "")
+            return
+        if not isinstance(metric, nn.Module) or not callable(getattr(type(metric), "compute", None)):
+            raise ConfigError(
+                f"{name!r} cannot be part of a collection.",
+                received=type(metric).__name__,
+                expected="a metric or a collection of metrics",
+            )
+        if name in self._modules:
+            raise ConfigError(
+                f"Two metrics of a collection are called {name!r}.",
+                fix="give them names: MetricCollection({'name': metric, ...})",
+            )
+        self.add_module(name, metric)
+
+    # ---------------------------------------------------------------------------------------------- sharing
+
+    def _group(self) -> None:
+        """Find out who keeps the same states."""
+        alike: dict[Hashable, list[Metric]] = {}
+        for name, metric in self._modules.items():
+            alike.setdefault(self._key(name, metric), []).append(metric)  # pyright: ignore[reportArgumentType]
+        self._groups = [_Group(metrics) for metrics in alike.values()]
+
+    def _key(self, name: str, metric: Any) -> Hashable:
+        if not isinstance(metric, Metric):
+            return name
+        if isinstance(self._sharing, Sequence):
+            return next((i for i, names in enumerate(self._sharing) if name in names), name)
+        if self._sharing and metric.update_options is not None:
+            return type(metric).update, metric.update_options
+        return name
+
+    @property
+    def compute_groups(self) -> dict[int, list[str]]:
+        """The names of those that keep the same states, numbered."""
+        names = {id(metric): name for name, metric in self._modules.items()}
+        return {
+            index: [names[id(metric)] for metric in group.metrics] for index, group in enumerate(self._groups)
+        }
+
+    def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._shared_afterwards():
+            return super()._apply(fn, *args, **kwargs)
+
+    @contextmanager
+    def _shared_afterwards(self) -> Generator[None, None, None]:
+        """Each metric's states are replaced inside; those that were in step still are afterwards."""
+        shared = [group for group in self._groups if len(group.metrics) > 1 and group.is_in_step]
+        yield
+        for group in shared:
+            group.share()
+
+    # ----------------------------------------------------------------------------------------- as a metric
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Add a batch; returns the values of this batch alone."""
+        values = {
+            id(metric): value
+            for group in self._groups
+            for metric, value in zip(group.metrics, group.step(args, kwargs), strict=True)
+        }
+        return self._named({name: values[id(metric)] for name, metric in self._modules.items()})
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch."""
+        for group in self._groups:
+            group.update(args, kwargs)
+
+    def compute(self) -> dict[str, Any]:
+        """The values over all batches that were added; the states of processes travel together."""
+        with self.synchronised_together([self]):
+            return self._named({name: metric.compute() for name, metric in self._modules.items()})  # pyright: ignore
+
+    def reset(self) -> None:
+        """Forget every batch."""
+        for metric in self.values():
+            metric.reset()
+        self._share()
+
+    def _share(self) -> None:
+        for group in self._groups:
+            if len(group.metrics) > 1:
+                group.share()
+
+    @staticmethod
+    def synchronised_together(metrics: Iterable[nn.Module]) -> Any:
+        """Inside, all metrics of these collections have the states of all processes."""
+        return synchronised(
+            part for metric in metrics for part in metric.modules() if isinstance(part, Metric)
+        )
+
+    def _named(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values under the names that are shown; of a metric that gives several, each under its own."""
+        inner = [name for value in values.values() if isinstance(value, dict) for name in value]
+        ambiguous = len(inner) != len(set(inner))
+        shown: dict[str, Any] = {}
+        for name, value in values.items():
+            if isinstance(value, dict):
+                shown |= {self._full(f"{name}_{k}" if ambiguous else k): v for k, v in value.items()}
+            else:
+                shown[self._full(name)] = value
+        return shown
+
+    def persistent(self, mode: bool = True) -> None:
+        """Whether `state_dict` holds the states."""
+        for metric in self.values():
+            metric.persistent(mode)
+
+    def set_dtype(self, dst_type: Any) -> MetricCollection:
+        """Keep states of floating point, and compute values, in another type."""
+        with self._shared_afterwards():
+            for metric in self.values():
+                metric.set_dtype(dst_type)
+        return self
+
+    def clone(self, prefix: str | None = None, postfix: str | None = None) -> MetricCollection:
+        """A copy of its own with all that was accumulated, under other names if some are given."""
+        copied = deepcopy(self)
+        copied.prefix = self.prefix if prefix is None else prefix
+        copied.postfix = self.postfix if postfix is None else postfix
+        return copied
+
+    @property
+    def metric_state(self) -> dict[str, Any]:
+        """The states of each metric, by its name."""
+        return {name: metric.metric_state for name, metric in self.items(keep_base=False)}
+
+    # -------------------------------------------------------------------------------------------- as a dict
+
+    def _full(self, name: str) -> str:
+        return self.prefix + name + self.postfix
+
+    def keys(self, keep_base: bool = False) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The names, as in the results; with `keep_base`, without prefix and postfix."""
+        return (
+            self._modules.keys() if keep_base else {self._full(name): None for name in self._modules}.keys()
+        )
+
+    def values(self, copy_state: bool = True) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The metrics. Their states are always their own to read; `copy_state` is understood and not needed."""
+        return self._modules.values()
+
+    def items(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, keep_base: bool = False, copy_state: bool = True
+    ) -> Any:
+        """Names and metrics."""
+        return dict(zip(self.keys(keep_base), self.values(), strict=True)).items()
+
+    def __getitem__(self, key: str, copy_state: bool = True) -> Any:
+        base = key if key in self._modules else key.removeprefix(self.prefix).removesuffix(self.postfix)
+        return self._modules[base]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules or key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+
+class _Group:
+    """Metrics that keep the same states: the first is updated, and the others are given what it has."""
+
+    def __init__(self, metrics: list[Any]) -> None:
+        self.metrics = metrics
+        self._apart = False
+        """Whether they were found to hold different things; they do until they are reset."""
+        if len(metrics) > 1 and not any(metric.update_count for metric in metrics):
+            self.share()
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether all hold the same objects: nobody was updated alone, or had states loaded."""
+        leader, *others = self.metrics
+        return all(
+            other.__dict__[name] is leader.__dict__[name] and other.update_count == leader.update_count
+            for other in others
+            for name in leader._defaults
+        )
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether one update does for all. States that are equal, as after a checkpoint, become one again."""
+        if len(self.metrics) == 1 or self.is_in_step:
+            return True
+        if not self._apart:
+            self._apart = not all(self._is_equal(other) for other in self.metrics[1:])
+            if not self._apart:
+                self.share()
+        return not self._apart
+
+    def _is_equal(self, other: Any) -> bool:
+        leader = self.metrics[0]
+        return other.update_count == leader.update_count and all(
+            torch.equal(own, same)
+            for name in leader._defaults
+            for own, same in zip_longest(
+                tensors_of(leader.__dict__[name]), tensors_of(other.__dict__[name]), fillvalue=torch.empty(0)
+            )
+        )
+
+    def share(self) -> None:
+        """Give all what the first has."""
+        self._apart = False
+        leader, *others = self.metrics
+        for metric in others:
+            metric._put_states(leader.metric_state, leader.update_count)
+
+    def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Add a batch."""
+        leader = self.metrics[0]
+        if self._is_one:
+            leader.update(*args, **accepted(leader, kwargs))
+            self.share()
+        else:
+            for metric in self.metrics:
+                metric.update(*args, **accepted(metric, kwargs))
+
+    def step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Add a batch; returns each one's value of it."""
+        if len(self.metrics) == 1 or not self._is_one:
+            return [metric(*args, **accepted(metric, kwargs)) for metric in self.metrics]
+        values = step_together(self.metrics, args, accepted(self.metrics[0], kwargs))
+        for metric, value in zip(self.metrics, values, strict=True):
+            metric._forward_cache = value
+        return values

@@ -1,0 +1,170 @@
+"""What is kept between batches: declared once, set back, moved, saved and loaded by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fulmen.base.tree import map_leaves
+from fulmen.errors import ConfigError
+from fulmen.metrics.folding import Reduction, States
+
+
+class Stateful(nn.Module):
+    """A module with states: attributes that batches are added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._defaults: States = {}
+        self._reductions: dict[str, Reduction] = {}
+        self._persistent: dict[str, bool] = {}
+        self._update_count = 0
+        self._computed: Any = None
+        self._forward_cache: Any = None
+        self._before_sync: States | None = None
+        self._device = torch.device("cpu")
+        self._dtype = torch.get_default_dtype()
+
+    def add_state(
+        self,
+        name: str,
+        default: Tensor | list[Tensor],
+        dist_reduce_fx: str | Callable[..., Any] | None = None,
+        persistent: bool = False,
+    ) -> None:
+        """Declare an attribute that is kept between batches and set back by `reset`.
+
+        Args:
+            name: of the attribute.
+            default: a tensor, or an empty list that tensors are appended to.
+            dist_reduce_fx: how several values become one: "sum", "mean", "max", "min", "cat"; a callable of the
+                values stacked in a new first dimension (of a list of all tensors, where the state is a list);
+                None leaves them stacked.
+            persistent: whether `state_dict` holds it.
+        """
+        if not name.isidentifier():
+            raise ConfigError("A state is an attribute.", received=repr(name), expected="a Python name")
+        if not isinstance(default, Tensor) and not (isinstance(default, list) and not default):
+            raise ConfigError(
+                f"The default of the state {name!r} cannot be used.",
+                received=repr(default),
+                expected="a tensor or an empty list",
+            )
+        known = ("sum", "mean", "max", "min", "cat", None)
+        if not callable(dist_reduce_fx) and dist_reduce_fx not in known:
+            raise ConfigError(
+                f"The `dist_reduce_fx` of the state {name!r} is unknown.",
+                received=repr(dist_reduce_fx),
+                expected=f"one of {', '.join(map(repr, known))}, or a callable",
+            )
+        self._defaults[name] = default.detach().clone() if isinstance(default, Tensor) else []
+        self._reductions[name] = dist_reduce_fx
+        self._persistent[name] = persistent
+        setattr(self, name, self._fresh_states()[name])
+
+    @property
+    def metric_state(self) -> States:
+        """The states as they are, by name."""
+        return {name: self.__dict__[name] for name in self._defaults}
+
+    def reset(self) -> None:
+        """Forget every batch."""
+        self._put_states(self._fresh_states(), 0)
+        self._forward_cache = self._before_sync = None
+
+    # ------------------------------------------------------------------------------- where they are, and as what
+
+    @property
+    def device(self) -> torch.device:
+        """Where the states are."""
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of what is computed."""
+        return self._dtype
+
+    def set_dtype(self, dst_type: torch.dtype) -> Any:
+        """Keep states of floating point, and compute values, in another type.
+
+        `half()`, `double()` and the like on the metric, or on a module that it is part of, do not do so: a count
+        in half precision would end at 2048.
+        """
+        self._dtype = dst_type
+        for metric in self.modules():
+            if isinstance(metric, Stateful):
+                metric._dtype = dst_type
+                metric._map_tensors(lambda t: t.to(dst_type) if t.is_floating_point() else t)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        super()._apply(fn, *args, **kwargs)
+        device = fn(torch.empty(0, device=self._device)).device
+        if device != self._device:
+            self._device = device
+            self._map_tensors(partial(_sent, device=device))
+        return self
+
+    def _map_tensors(self, fn: Callable[[Tensor], Tensor]) -> None:
+        self.__dict__.update(map_leaves(self.metric_state, Tensor, fn))
+        for name in ("_defaults", "_computed", "_forward_cache", "_before_sync"):
+            self.__dict__[name] = map_leaves(self.__dict__[name], Tensor, fn)
+
+    def persistent(self, mode: bool = False) -> None:
+        """Whether `state_dict` holds all the states."""
+        self._persistent = dict.fromkeys(self._persistent, mode)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, kept in self._persistent.items():
+            if kept:
+                state = self.__dict__[name]
+                destination[prefix + name] = list(state) if isinstance(state, list) else state
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str],
+        unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        for name, kept in self._persistent.items():
+            if prefix + name in state_dict:
+                state = map_leaves(state_dict.pop(prefix + name), Tensor, lambda t: t.to(self._device))
+                self._put_states({name: state}, max(self._update_count, 1))
+            elif kept and strict:
+                missing_keys.append(prefix + name)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    # ---------------------------------------------------------------------------------------- having others
+
+    def _fresh_states(self) -> States:
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # else training could not change them in place
+                return self._fresh_states()
+        return {
+            name: default.clone() if isinstance(default, Tensor) else []
+            for name, default in self._defaults.items()
+        }
+
+    def _put_states(self, states: States, update_count: int | None = None) -> None:
+        """Have these states; they are plain attributes, which `nn.Module` need not look at."""
+        own = self.__dict__
+        own.update(states)
+        own["_computed"] = None
+        if update_count is not None:
+            own["_update_count"] = update_count
+
+    def _keep_lists_on_host(self) -> None:
+        for state in self.metric_state.values():
+            if isinstance(state, list):
+                state[:] = [tensor.cpu() for tensor in state]
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "mps" and tensor.dtype is torch.float64:  # which it does not have
+        return tensor.to(device, torch.float32)
+    return tensor.to(device)

@@ -1,0 +1,152 @@
+"""Several metrics as one: a batch that is added once, and states that travel between processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed
+
+from fulmen.base.tree import map_leaves
+from fulmen.metrics.folding import States, fold, tensors_of
+from fulmen.runtime.collectives import ProcessGroup
+from fulmen.runtime.packing import GATHER, REDUCTIONS, Part, combine
+
+if TYPE_CHECKING:
+    from fulmen.metrics.metric import Metric
+
+Gather = Callable[..., Iterable[Tensor]]
+"""`f(tensor, group)`: the tensors of all ranks."""
+
+
+def several_processes() -> bool:
+    """Whether this process is one of several that can talk to each other."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+# -------------------------------------------------------------------------------------------------- one batch
+
+
+def step_together(metrics: Sequence[Metric], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Add a batch to metrics that keep the same states, with one update; returns each one's value of the batch.
+
+    Gradients flow through the values, not into what is accumulated.
+    """
+    leader = metrics[0]
+    kind: Any = type(leader)
+    if not leader._can_be_added_to:
+        leader.update(*args, **kwargs)  # this one must see what came before; the value of the batch must not
+    before, count = leader.metric_state, leader._update_count
+    leader._put_states(leader._fresh_states(), 0)
+    try:
+        kind.update.raw(leader, *args, **kwargs)
+        batch = leader.metric_state
+        values = [_value_of(metric, batch) for metric in metrics]
+        if leader._can_be_added_to:
+            before, count = leader.combine_states([before, batch], [count, 1]), count + 1
+    finally:  # also where the batch is one that cannot be added
+        for metric in metrics:
+            metric._put_states(before, count)
+    return values
+
+
+def _value_of(metric: Metric, batch: States) -> Any:
+    """What a metric comes to on these states alone."""
+    metric._put_states(batch, 1)
+    kind: Any = type(metric)
+    if not metric.dist_sync_on_step:
+        return kind.compute.raw(metric)
+    with metric.sync_context():
+        return kind.compute.raw(metric)
+
+
+# -------------------------------------------------------------------------------------------- several processes
+
+
+@contextmanager
+def synchronised(metrics: Iterable[Metric]) -> Generator[None, None, None]:
+    """Inside, the states are those of all processes; they travel together."""
+    due = [metric for metric in metrics if metric._synchronises]
+    alike: dict[Any, list[Metric]] = {}
+    for metric in due:
+        alike.setdefault((id(metric.process_group), metric.dist_sync_fn), []).append(metric)
+    try:
+        for together in alike.values():
+            synchronise(together, together[0].process_group, together[0].dist_sync_fn)
+        yield
+    finally:
+        for metric in due:
+            if metric._before_sync is not None:
+                metric.unsync()
+
+
+def synchronise(metrics: Sequence[Metric], group: Any, gather: Gather | None = None) -> None:
+    """Give metrics the states of all processes of a group, and have them keep their own for `unsync`."""
+    parts = [_parts_of(metric) for metric in metrics]
+    packed = [part for metric_parts in parts for part in metric_parts]
+    combined = iter(_combine_by(gather, packed, group) if gather else combine(packed, ProcessGroup(group)))
+    for metric, metric_parts in zip(metrics, parts, strict=True):
+        taken = _states_of(metric, [next(combined) for _ in metric_parts])
+        metric._before_sync = metric.metric_state
+        metric._put_states(map_leaves(taken, Tensor, lambda tensor, to=metric.device: tensor.to(to)))
+
+
+def _parts_of(metric: Metric) -> list[Part]:
+    """What a metric sends: the number of its batches, and its states."""
+    count = torch.tensor(metric._update_count, device=metric.device)
+    states = metric.metric_state
+    if metric._combines_jointly:
+        return [Part(tensors_of(state), GATHER) for state in (count, *states.values())]
+    parts = [Part([count], "sum")]
+    for name, state in states.items():
+        reduction = metric._reductions[name]
+        if isinstance(state, list) or reduction not in ("mean", *REDUCTIONS):
+            parts.append(Part(tensors_of(state), GATHER))
+        elif reduction == "mean":
+            parts.append(Part([state * count], "sum"))
+        else:
+            parts.append(Part([state], reduction))
+    return parts
+
+
+def _states_of(metric: Metric, combined: list[list[list[Tensor]]]) -> States:
+    """The states over all ranks, from what came of the parts that `_parts_of` gave."""
+    counts, *of_states = combined
+    named = list(zip(metric._defaults.items(), of_states, strict=True))
+    if metric._combines_jointly:
+        of_ranks: list[States] = [
+            {
+                name: ranks[rank] if isinstance(default, list) else ranks[rank][0]
+                for (name, default), ranks in named
+            }
+            for rank in range(len(counts))
+        ]
+        return metric.combine_states(of_ranks, [int(count[0]) for count in counts])
+    states: States = {}
+    for (name, default), ranks in named:
+        reduction = metric._reductions[name]
+        if isinstance(default, list):
+            tensors = [tensor for rank in ranks for tensor in rank]
+            states[name] = reduction(tensors) if callable(reduction) and tensors else tensors
+        elif reduction == "mean":
+            states[name] = ranks[0][0] / counts[0][0].clamp(min=1)
+        elif reduction in REDUCTIONS:
+            states[name] = ranks[0][0]
+        else:
+            states[name] = fold(reduction, [rank[0] for rank in ranks], [1] * len(ranks))
+    return states
+
+
+def _combine_by(gather: Gather, parts: Sequence[Part], group: Any) -> list[list[list[Tensor]]]:
+    """What `combine` gives, by a function of the user's that gathers one tensor at a time."""
+    combined: list[list[list[Tensor]]] = []
+    for part in parts:
+        of_tensors = [list(gather(tensor, group)) for tensor in part.tensors]
+        ranks = [list(of_rank) for of_rank in zip(*of_tensors, strict=True)]
+        if part.operation != GATHER:
+            folded = fold(part.operation, [tensors[0] for tensors in ranks], [1] * len(ranks))
+            ranks = [tensors_of(folded)]
+        combined.append(ranks)
+    return combined
