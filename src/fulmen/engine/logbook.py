@@ -18,7 +18,7 @@ from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
 from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.history import History
-from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot, Value, stack
+from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot, Value, stack, synchronised
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -249,8 +249,9 @@ class Logbook:
                 if not (slot.on_epoch and self._closing == "train"):  # then the plain name is the epoch's
                     self.callback_table[name + slot.suffix] = value
         if self._closing is not None:
-            for slot in self._due(self._closing):
-                if not slot.reduced:
+            due = [slot for slot in self._due(self._closing) if not slot.reduced]
+            with synchronised(due):
+                for slot in due:
                     slot.reduced = True
                     self._show_epoch_value(slot)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +46,13 @@ class _Metric(Protocol):
     def compute(self) -> Any: ...
 
     def reset(self) -> None: ...
+
+
+@runtime_checkable
+class _Synchronises(Protocol):
+    """Our metrics: the states of many travel between processes together."""
+
+    def synchronised_together(self, metrics: Iterable[nn.Module]) -> AbstractContextManager[None]: ...
 
 
 class BaseSlot(ABC):
@@ -352,6 +360,13 @@ class MetricSlot(BaseSlot):
     def reset(self) -> None:
         self.metric.reset()
         self._used = False
+
+
+def synchronised(slots: Iterable[BaseSlot]) -> AbstractContextManager[Any]:
+    """Inside, the metrics of all these slots have the states of all processes."""
+    metrics = [slot.metric for slot in slots if isinstance(slot, MetricSlot)]
+    ours: list[Any] = [metric for metric in metrics if isinstance(metric, _Synchronises)]
+    return ours[0].synchronised_together(ours) if ours else nullcontext()
 
 
 def stack(values: list[Value]) -> Tensor:

@@ -15,7 +15,7 @@ class Arithmetic:
     """
 
     composition: ClassVar[Callable[..., Any]]
-    """What an operator makes: `composition(operator, first, second)`; comes with `fulmen.metrics.composition`."""
+    """What an operator makes: `composition(operator, first, second)`. `metrics.composition` sets it."""
 
     def __add__(self, other: Any) -> Any:
         return self.composition(torch.add, self, other)

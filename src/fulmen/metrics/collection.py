@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from itertools import zip_longest
 from typing import Any
@@ -20,8 +20,8 @@ from fulmen.metrics.together import step_together, synchronised
 class MetricCollection(nn.ModuleDict):
     """Metrics, ours and those of other libraries, that are called, updated, computed and reset as one.
 
-    Those that keep the same states are updated once: precision, recall and F1 of one task, say. Every call gives a
-    dict of values by name.
+    Those that keep the same states are updated once: precision, recall and F1 of one task, say. Every call
+    gives a dict of values by name.
 
     Args:
         metrics: one or several metrics or collections, named after their classes; or a dict that names them.
@@ -80,7 +80,7 @@ class MetricCollection(nn.ModuleDict):
             )
         self.add_module(name, metric)
 
-    # ---------------------------------------------------------------------------------------------- sharing
+    # ------------------------------------------------------------------------------------------------ sharing
 
     def _group(self) -> None:
         """Find out who keeps the same states."""
@@ -118,7 +118,7 @@ class MetricCollection(nn.ModuleDict):
         for group in shared:
             group.share()
 
-    # ----------------------------------------------------------------------------------------- as a metric
+    # -------------------------------------------------------------------------------------------- as a metric
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Add a batch; returns the values of this batch alone."""
@@ -136,8 +136,8 @@ class MetricCollection(nn.ModuleDict):
 
     def compute(self) -> dict[str, Any]:
         """The values over all batches that were added; the states of processes travel together."""
-        with self.synchronised_together([self]):
-            return self._named({name: metric.compute() for name, metric in self._modules.items()})  # pyright: ignore
+        with synchronised([self]):
+            return self._named({name: metric.compute() for name, metric in self.items(keep_base=True)})
 
     def reset(self) -> None:
         """Forget every batch."""
@@ -151,11 +151,9 @@ class MetricCollection(nn.ModuleDict):
                 group.share()
 
     @staticmethod
-    def synchronised_together(metrics: Iterable[nn.Module]) -> Any:
-        """Inside, all metrics of these collections have the states of all processes."""
-        return synchronised(
-            part for metric in metrics for part in metric.modules() if isinstance(part, Metric)
-        )
+    def synchronised_together(metrics: Iterable[nn.Module]) -> AbstractContextManager[None]:
+        """Inside, these metrics have the states of all processes, which travelled together."""
+        return synchronised(metrics)
 
     def _named(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values under the names that are shown; of a metric that gives several, each under its own."""
@@ -193,7 +191,7 @@ class MetricCollection(nn.ModuleDict):
         """The states of each metric, by its name."""
         return {name: metric.metric_state for name, metric in self.items(keep_base=False)}
 
-    # -------------------------------------------------------------------------------------------- as a dict
+    # ---------------------------------------------------------------------------------------------- as a dict
 
     def _full(self, name: str) -> str:
         return self.prefix + name + self.postfix
@@ -205,7 +203,7 @@ class MetricCollection(nn.ModuleDict):
         )
 
     def values(self, copy_state: bool = True) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The metrics. Their states are always their own to read; `copy_state` is understood and not needed."""
+        """The metrics. Their states can be read at any time; `copy_state` is understood and not needed."""
         return self._modules.values()
 
     def items(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -13,7 +13,7 @@ from fulmen.metrics.metric import Metric, accepted
 
 
 class CompositionalMetric(Metric):
-    """An operation on metrics and numbers. Each metric in it gets each batch once, however often it appears."""
+    """An operation on metrics and numbers. A metric in it gets a batch once, however often it appears."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What every metric is: declared states that batches are added to, and a value computed from them.
 
-A metric may be used alone, in a `LightningModule` that logs it, and in many processes: the states say themselves
-how those of two batches, or of two processes, become one.
+A metric may be used alone, in a `LightningModule` that logs it, and in many processes: the states say
+themselves how those of two batches, or of two processes, become one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fulmen.base.report import warn_once
 from fulmen.base.tree import detach
@@ -27,7 +27,7 @@ from fulmen.metrics.together import several_processes, step_together, synchronis
 
 
 class Metric(Arithmetic, Stateful, ABC):
-    """Base of all metrics. Write `update` and `compute`, and declare in `__init__` what is kept between batches::
+    """Base of all metrics: write `update` and `compute`, and declare what is kept between batches::
 
         class MeanError(Metric):
             def __init__(self, **kwargs):
@@ -93,8 +93,8 @@ class Metric(Arithmetic, Stateful, ABC):
     def update_options(self) -> Hashable | None:
         """What `update` depends on besides the batch.
 
-        Metrics of a collection that have the same `update`, and options that are equal and not None, keep the same
-        states: one of them is updated for all.
+        Metrics of a collection that have the same `update`, and options that are equal and not None, keep the
+        same states: one of them is updated for all.
         """
         return None
 
@@ -128,8 +128,8 @@ class Metric(Arithmetic, Stateful, ABC):
     def combine_states(self, parts: list[States], counts: Sequence[int]) -> States:
         """The states of several batches or ranks as one, each part being that of `counts` batches.
 
-        Override it where states can only be combined together, as mean and variance can. The lists of the first
-        part may be extended.
+        Override it where states can only be combined together, as mean and variance can. The lists of the
+        first part may be extended.
         """
         return {
             name: fold(reduction, [part[name] for part in parts], counts)
@@ -143,7 +143,7 @@ class Metric(Arithmetic, Stateful, ABC):
                 fix="call `unsync` before",
             )
 
-    # ------------------------------------------------------------------------------------ to be written by kinds
+    # --------------------------------------------------------------------------------- to be written by kinds
 
     @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +153,7 @@ class Metric(Arithmetic, Stateful, ABC):
     def compute(self) -> Any:
         """The value over all batches that were added."""
 
-    # ------------------------------------------------------------------------------------------ batch by batch
+    # ----------------------------------------------------------------------------------------- batch by batch
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch; returns the value of this batch alone."""
@@ -178,7 +178,7 @@ class Metric(Arithmetic, Stateful, ABC):
             for name, reduction in self._reductions.items()
         )
 
-    # ------------------------------------------------------------------------------------------ many processes
+    # ----------------------------------------------------------------------------------------- many processes
 
     def sync(
         self,
@@ -212,8 +212,8 @@ class Metric(Arithmetic, Stateful, ABC):
             self.unsync(should_unsync and self._before_sync is not None)
 
     @staticmethod
-    def synchronised_together(metrics: Iterable[Metric]) -> AbstractContextManager[None]:
-        """Inside, the metrics have the states of all processes, which travelled together."""
+    def synchronised_together(metrics: Iterable[nn.Module]) -> AbstractContextManager[None]:
+        """Inside, these metrics have the states of all processes, which travelled together."""
         return synchronised(metrics)
 
     @property
@@ -227,7 +227,7 @@ class Metric(Arithmetic, Stateful, ABC):
     def _combines_jointly(self) -> bool:
         return type(self).combine_states is not Metric.combine_states
 
-    # ------------------------------------------------------------------------- as a module, and as an object
+    # -------------------------------------------------------------------------- as a module, and as an object
 
     def clone(self) -> Any:
         """A copy of its own, with all that was accumulated."""
@@ -237,12 +237,12 @@ class Metric(Arithmetic, Stateful, ABC):
         memo[id(self.process_group)] = self.process_group  # a connection, not a value
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
-        copied.__dict__.update(deepcopy(self.__getstate__(), memo))
+        vars(copied).update(deepcopy(self.__getstate__(), memo))
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
         # What the last call gave may hang on a graph, which can be neither copied nor pickled.
-        return {**self.__dict__, "_forward_cache": detach(self._forward_cache)}
+        return {**vars(self), "_forward_cache": detach(self._forward_cache)}
 
 
 def accepted(metric: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -269,14 +269,14 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
                 update(self, *args, **kwargs)
         else:
             update(self, *args, **kwargs)
-        own = self.__dict__
+        own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters
         own["_update_count"] += 1
         own["_computed"] = None
         if self.compute_on_cpu:
             self._keep_lists_on_host()
         return None
 
-    counting.raw = update  # pyright: ignore[reportFunctionMemberAccess]  # what is called where no one counts
+    vars(counting)["raw"] = update  # for those that do the rest themselves
     return counting
 
 
@@ -291,7 +291,7 @@ def _caching(compute: Callable[..., Any]) -> Callable[..., Any]:
             return self._computed
         if not self._update_count:
             warn_once(
-                f"{type(self).__name__}.compute() was called before any update(): the value is that of no data."
+                f"`{type(self).__name__}.compute` was called before `update`: the value is that of no data."
             )
         if self._synchronises:
             with self.sync_context():
@@ -299,8 +299,8 @@ def _caching(compute: Callable[..., Any]) -> Callable[..., Any]:
         else:
             value = compute(self, *args, **kwargs)
         if self.compute_with_cache:
-            self.__dict__["_computed"] = value
+            self._computed = value
         return value
 
-    caching.raw = compute  # pyright: ignore[reportFunctionMemberAccess]
+    vars(caching)["raw"] = compute
     return caching

@@ -41,9 +41,9 @@ class Stateful(nn.Module):
         Args:
             name: of the attribute.
             default: a tensor, or an empty list that tensors are appended to.
-            dist_reduce_fx: how several values become one: "sum", "mean", "max", "min", "cat"; a callable of the
-                values stacked in a new first dimension (of a list of all tensors, where the state is a list);
-                None leaves them stacked.
+            dist_reduce_fx: how several values become one: "sum", "mean", "max", "min", "cat"; a callable of
+                the values stacked in a new first dimension (or of the list of all tensors, where the state is
+                a list); None leaves them stacked.
             persistent: whether `state_dict` holds it.
         """
         if not name.isidentifier():
@@ -76,7 +76,7 @@ class Stateful(nn.Module):
         self._put_states(self._fresh_states(), 0)
         self._forward_cache = self._before_sync = None
 
-    # ------------------------------------------------------------------------------- where they are, and as what
+    # ---------------------------------------------------------------------------- where they are, and as what
 
     @property
     def device(self) -> torch.device:
@@ -91,8 +91,8 @@ class Stateful(nn.Module):
     def set_dtype(self, dst_type: torch.dtype) -> Any:
         """Keep states of floating point, and compute values, in another type.
 
-        `half()`, `double()` and the like on the metric, or on a module that it is part of, do not do so: a count
-        in half precision would end at 2048.
+        `half()`, `double()` and the like on the metric, or on a module that it is part of, do not do so: a
+        count in half precision would end at 2048.
         """
         self._dtype = dst_type
         for metric in self.modules():
@@ -103,10 +103,8 @@ class Stateful(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         super()._apply(fn, *args, **kwargs)
-        device = fn(torch.empty(0, device=self._device)).device
-        if device != self._device:
-            self._device = device
-            self._map_tensors(partial(_sent, device=device))
+        self._device = fn(torch.empty(0, device=self._device)).device
+        self._map_tensors(partial(_moved, fn=fn, device=self._device))
         return self
 
     def _map_tensors(self, fn: Callable[[Tensor], Tensor]) -> None:
@@ -139,7 +137,7 @@ class Stateful(nn.Module):
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
-    # ---------------------------------------------------------------------------------------- having others
+    # ------------------------------------------------------------------------------------------ having others
 
     def _fresh_states(self) -> States:
         if torch.is_inference_mode_enabled():
@@ -164,7 +162,9 @@ class Stateful(nn.Module):
                 state[:] = [tensor.cpu() for tensor in state]
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+def _moved(tensor: Tensor, fn: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """What `fn` does to a tensor, but for changes of its type."""
     if device.type == "mps" and tensor.dtype is torch.float64:  # which it does not have
         return tensor.to(device, torch.float32)
-    return tensor.to(device)
+    keeps_type = fn(tensor.new_empty(0)).dtype is tensor.dtype
+    return fn(tensor) if keeps_type else tensor.to(device)

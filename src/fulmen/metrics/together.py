@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from fulmen.base.tree import map_leaves
 from fulmen.metrics.folding import States, fold, tensors_of
+from fulmen.metrics.states import Stateful
 from fulmen.runtime.collectives import ProcessGroup
 from fulmen.runtime.packing import GATHER, REDUCTIONS, Part, combine
 
@@ -30,7 +31,7 @@ def several_processes() -> bool:
 
 
 def step_together(metrics: Sequence[Metric], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Add a batch to metrics that keep the same states, with one update; returns each one's value of the batch.
+    """Add a batch, with one update, to metrics that keep the same states; returns each one's value of it.
 
     Gradients flow through the values, not into what is accumulated.
     """
@@ -62,13 +63,16 @@ def _value_of(metric: Metric, batch: States) -> Any:
         return kind.compute.raw(metric)
 
 
-# -------------------------------------------------------------------------------------------- several processes
+# ------------------------------------------------------------------------------------------ several processes
 
 
 @contextmanager
-def synchronised(metrics: Iterable[Metric]) -> Generator[None, None, None]:
-    """Inside, the states are those of all processes; they travel together."""
-    due = [metric for metric in metrics if metric._synchronises]
+def synchronised(modules: Iterable[nn.Module]) -> Generator[None, None, None]:
+    """Inside, all metrics in these modules have the states of all processes, which travelled together."""
+    found: dict[int, Any] = {
+        id(part): part for module in modules for part in module.modules() if isinstance(part, Stateful)
+    }
+    due: list[Metric] = [metric for metric in found.values() if metric._synchronises]
     alike: dict[Any, list[Metric]] = {}
     for metric in due:
         alike.setdefault((id(metric.process_group), metric.dist_sync_fn), []).append(metric)
@@ -102,12 +106,11 @@ def _parts_of(metric: Metric) -> list[Part]:
     parts = [Part([count], "sum")]
     for name, state in states.items():
         reduction = metric._reductions[name]
-        if isinstance(state, list) or reduction not in ("mean", *REDUCTIONS):
+        if isinstance(state, list) or not isinstance(reduction, str) or reduction == "cat":
             parts.append(Part(tensors_of(state), GATHER))
-        elif reduction == "mean":
-            parts.append(Part([state * count], "sum"))
         else:
-            parts.append(Part([state], reduction))
+            mean = reduction == "mean"
+            parts.append(Part([state * count], "sum") if mean else Part([state], reduction))
     return parts
 
 
