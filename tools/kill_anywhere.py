@@ -24,13 +24,13 @@ for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy starts threads, whic
 
 import argparse
 import json
+import multiprocessing
 import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import cycle, zip_longest
@@ -58,60 +58,47 @@ class Process:
 
     def __init__(self, configuration: str, folder: Path, *, spawn: bool) -> None:
         self.folder = folder
-        self.status: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._live(configuration, spawn=spawn)
-
-    def _live(self, configuration: str, *, spawn: bool) -> None:
-        code = 1
-        try:
-            os.setsid()
-            output = os.open(self.folder / OUTPUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            if spawn:
-                script = killed_training.__file__
-                os.execv(sys.executable, [sys.executable, script, configuration, str(self.folder)])
-            killed_training.main(configuration, self.folder)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        self._process = multiprocessing.get_context("fork").Process(
+            target=live, args=(configuration, folder), kwargs={"spawn": spawn}
+        )
+        self._process.start()
 
     @property
     def is_alive(self) -> bool:
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
-        return self.status is None
+        return self._process.is_alive()
 
     def kill(self) -> bool:
         """SIGKILL to the process and its loader workers; False where it had ended before."""
+        assert self._process.pid is not None
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:  # it ended, or has not made its group yet
-            os.kill(self.pid, signal.SIGKILL)
-        if self.status is None:
-            _, self.status = os.waitpid(self.pid, 0)
-        return os.WIFSIGNALED(self.status)
+            self._process.kill()
+        self._process.join()
+        return self._process.exitcode == -signal.SIGKILL
 
     def wait(self) -> None:
         """Until it ends; raises `Failure` where that is not in good order."""
-        give_up_s = time.monotonic() + PATIENCE_S
-        while self.is_alive:
-            if time.monotonic() > give_up_s:
-                self.kill()
-                raise Failure(f"it hangs\n{tail(self.folder / OUTPUT)}")
-            time.sleep(0.002)
+        self._process.join(PATIENCE_S)
+        if self.is_alive:
+            self.kill()
+            raise Failure(f"it hangs\n{tail(self.folder / OUTPUT)}")
         self.check_status()
 
     def check_status(self) -> None:
-        if self.status:
-            raise Failure(f"it ended with status {self.status}\n{tail(self.folder / OUTPUT)}")
+        if self._process.exitcode:
+            raise Failure(f"it ended with status {self._process.exitcode}\n{tail(self.folder / OUTPUT)}")
+
+
+def live(configuration: str, folder: Path, *, spawn: bool) -> None:
+    os.setsid()
+    output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if spawn:
+        script = killed_training.__file__
+        os.execv(sys.executable, [sys.executable, script, configuration, str(folder)])
+    killed_training.main(configuration, folder)
 
 
 def tail(path: Path, lines: int = 15) -> str:

@@ -7,12 +7,12 @@ signals to itself, at a moment that the scenario names, and they are as real as 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -257,7 +257,7 @@ def train(folder: Path, scenario: Scenario, *, resumes: bool) -> dict[str, Any]:
             "steps": trainer.global_step,
             "saved": sorted(path.name for path in (folder / "saved").glob("*.ckpt")),
             "intact": all(verify(str(path)).intact for path in (folder / "saved").glob("*.ckpt")),
-            "threads": [t.name for t in threading.enumerate() if not isinstance(t, threading.Timer)],
+            "threads": threads_left(),
         }
         if (path := folder / "saved" / "interrupted.ckpt").exists():
             own = torch.load(path, weights_only=True)
@@ -266,6 +266,16 @@ def train(folder: Path, scenario: Scenario, *, resumes: bool) -> dict[str, Any]:
         (folder / "outcome.json").write_text(json.dumps(outcome))
         torch.save(net.state_dict(), folder / "weights.pt")
     return outcome
+
+
+def threads_left() -> list[str]:
+    """Those that are still there when they had time to end."""
+    give_up_s = time.monotonic() + 2
+    while True:
+        names = [thread.name for thread in threading.enumerate() if not isinstance(thread, threading.Timer)]
+        if len(names) == 1 or time.monotonic() > give_up_s:
+            return names
+        time.sleep(0.01)
 
 
 def install_handler(kind: str, called: list[int]) -> list[Any]:
@@ -281,30 +291,24 @@ def install_handler(kind: str, called: list[int]) -> list[Any]:
     return [signal.getsignal(signum) for signum in (*signals.ENDING, INT)]
 
 
-def in_a_process(work: Callable[[], Any], log: Path) -> int:
+def in_a_process(work: Callable[[], Any], log: Path) -> int | None:
     """The exit code of a process, in a group of its own, that does this work."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code: Any = 1
+    process = multiprocessing.get_context("fork").Process(target=alone, args=(work, log))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def alone(work: Callable[[], Any], log: Path) -> None:
+    os.setsid()
+    with log.open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    signal.alarm(60)
     try:
-        os.setsid()
-        with log.open("a") as output:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-        signal.alarm(60)
         work()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code
     except KeyboardInterrupt:
-        code = 130
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        sys.exit(130)  # as a script ends
 
 
 def main() -> None:

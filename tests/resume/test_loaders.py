@@ -109,9 +109,12 @@ NOISE = [
 ]
 
 
+NUMPY: Any = np.random  # whose stubs leave something out
+
+
 def seed_other_bits() -> None:
     seed_like_a_script()
-    np.random.set_bit_generator(np.random.PCG64(SEED))
+    NUMPY.set_bit_generator(NUMPY.PCG64(SEED))
 
 
 OTHER_BITS = [
@@ -165,9 +168,9 @@ def test_in_this_process(case: Case, moment: Moment) -> None:
 
 @pytest.fixture
 def numpys_bits() -> Iterator[None]:
-    before = np.random.get_bit_generator()
+    before = NUMPY.get_bit_generator()
     yield
-    np.random.set_bit_generator(before)
+    NUMPY.set_bit_generator(before)
 
 
 @pytest.mark.usefixtures("numpys_bits")
@@ -225,6 +228,19 @@ STATEFUL = [
     Case("samples in workers", lambda: stateful_data_loader(feeds.steady(), shuffle=True, num_workers=2)),
     Case("stream in a worker", lambda: stateful_data_loader(feeds.StatefulStream(), num_workers=1)),
 ]
+
+
+LIMITED = [
+    Case(f"limited {case.title}", case.loader, options=lambda: {"limit_train_batches": 3, "max_epochs": 3})
+    for case in STATEFUL
+]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("moment", [after(2), after(3), after(5), Moment("on_train_epoch_end", 3)], ids=str)
+@pytest.mark.parametrize("case", LIMITED, ids=str)
+def test_torchdata_where_epochs_end_before_the_data_does(case: Case, moment: Moment) -> None:
+    assert_law(case, moment)
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")

@@ -83,6 +83,18 @@ def noisy(samples: list[Sample], rng: Any) -> Any:
     return batch | {"x": batch["x"] + rng.random()}
 
 
+class Lazy(dict[str, Any]):
+    """A sample in a list that is another one each time it is looked at."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        return value + feeds.from_all() if key == "x" else value
+
+
+def lazy_samples() -> list[Any]:
+    return [Lazy(make_sample(index, 0.0)) for index in range(SAMPLES)]
+
+
 class CountsItsPasses(Sampler[int]):
     """Nobody tells it which epoch it is."""
 
@@ -124,6 +136,8 @@ CASES = [
         "of a partial function",
         lambda: in_batches(feeds.steady(), collate_fn=functools.partial(noisy, rng=np.random.default_rng(7))),
     ),
+    Case("of samples in a list", lambda: in_batches(lazy_samples())),
+    Case("of samples in a list in workers", lambda: in_batches(lazy_samples(), num_workers=2)),
     Case("a sampler that counts", lambda: feeds.loader(sampler=CountsItsPasses())),
     Case("shared with the sampler", sharing, options=lambda: {"limit_train_batches": 5}),
 ]

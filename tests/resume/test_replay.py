@@ -163,8 +163,18 @@ def record_of(case: Case, folder: Path, moment: Moment) -> dict[str, Any]:
         (feeds.OpaqueBatches, False),
         (lambda: feeds.loader(feeds.Stream()), False),
         (lambda: [feeds.shuffled(), feeds.OpaqueBatches()], False),
+        (lambda: [feeds.shuffled(), feeds.StatefulBatches()], False),
     ],
-    ids=["shuffled", "workers", "stateful", "stateful_stream", "opaque", "stream", "one_of_two"],
+    ids=[
+        "shuffled",
+        "workers",
+        "stateful",
+        "stateful_stream",
+        "opaque",
+        "stream",
+        "one_of_two",
+        "a_stateful_one_of_two",
+    ],
 )
 def test_a_checkpoint_says_whether_it_resumes_exactly(loader: Any, resumable: bool, tmp_path: Path) -> None:
     exact = record_of(Case("recorded", loader), tmp_path, after(3))

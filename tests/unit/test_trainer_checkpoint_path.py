@@ -175,6 +175,19 @@ def test_at_the_same_moment_progress_decides(tmp_path: Path) -> None:
     assert (path and Path(path).name, step) == ("epoch=10.ckpt", 11 * EPOCH)
 
 
+def test_of_two_that_were_saved_at_one_step_the_later_one_is_taken(tmp_path: Path) -> None:
+    """Names do not decide here either."""
+
+    def savers() -> list[ModelCheckpoint]:
+        later = every_epoch(tmp_path, filename="a {epoch}", monitor="val_loss")
+        return [every_epoch(tmp_path, filename="b {epoch}"), later]
+
+    train(tmp_path, *savers())
+    set_age(*tmp_path.glob("*.ckpt"))
+    path, step = train(tmp_path, *savers(), ckpt_path="auto", max_epochs=4)
+    assert (path and Path(path).name, step) == ("a epoch=2.ckpt", 3 * EPOCH)
+
+
 def test_at_the_same_moment_what_is_damaged_is_named_too(tmp_path: Path) -> None:
     train(tmp_path, every_epoch(tmp_path))
     truncated(tmp_path / "epoch=1.ckpt")

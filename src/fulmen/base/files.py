@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import shutil
 import sys
@@ -47,12 +48,25 @@ def join(folder: AnyPath, *names: str) -> str:
 
 
 def hidden_beside(path: AnyPath, suffix: str) -> str:
-    """The path of `.<name><suffix>` in the folder of `path`."""
+    """The path of `.<name><suffix>` in the folder of `path`; of a long name, it has only the beginning."""
     if is_url(path):
         folder, _, name = str(path).rpartition("/")
-        return f"{folder}/.{name}{suffix}"
+        return f"{folder}/{_hidden(name, suffix)}"
     folder, name = os.path.split(_local(path))
-    return os.path.join(folder, f".{name}{suffix}")
+    return os.path.join(folder, _hidden(name, suffix))
+
+
+def _hidden(name: str, suffix: str) -> str:
+    whole = f".{name}{suffix}"
+    if len(os.fsencode(whole)) <= _LONGEST_NAME:
+        return whole
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return f".{name[:_KEPT_CHARACTERS]}.{digest}{suffix}"
+
+
+_LONGEST_NAME = 255
+"""In bytes; the limit of nearly all file systems."""
+_KEPT_CHARACTERS = 40
 
 
 def absolute(path: AnyPath) -> str:
@@ -200,13 +214,18 @@ def _open_remote(path: AnyPath, before_it_shows: Callable[[], None] | None) -> I
         raise
 
 
+_MARK_LENGTH = 8
+
+
 def _temporary_beside(path: AnyPath) -> str:
-    return hidden_beside(path, f".{uuid.uuid4().hex[:8]}{TEMPORARY}")
+    return hidden_beside(path, f".{uuid.uuid4().hex[:_MARK_LENGTH]}{TEMPORARY}")
 
 
 def _remove_left_behind(target: Path) -> None:
     """Delete the temporary files of `target` whose writers were killed; a living one holds a lock."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.????????{TEMPORARY}"):
+    mark = "?" * _MARK_LENGTH
+    start = _hidden(target.name, f".{mark}{TEMPORARY}").removesuffix(f"{mark}{TEMPORARY}")
+    for left in target.parent.glob(f"{glob.escape(start)}{mark}{TEMPORARY}"):
         with suppress(OSError), open(left, "r+b") as file:
             _lock(file)
             left.unlink()

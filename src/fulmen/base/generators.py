@@ -40,7 +40,7 @@ class RandomState:
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
-            numpy=None if numpy is None else numpy.random.get_state(legacy=False),
+            numpy=None if numpy is None else numpy.random.get_state(False),  # as a dict, of whatever kind
             torch=torch.get_rng_state(),
             cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
             others=[_state_of(generator) for generator in others],
@@ -77,13 +77,15 @@ class RandomState:
 
 
 def _pack_python(state: tuple[Any, ...]) -> list[Any]:
-    version, keys, gauss = state
-    return [version, torch.tensor(keys), gauss]  # one tensor is read in no time, 625 numbers are not
+    version, words, gauss = state  # of 32 bits; a tensor is read in no time, and 625 numbers are not
+    return [version, torch.tensor(words).to(torch.int32), gauss]
 
 
 def _unpack_python(state: Any) -> tuple[Any, ...]:
-    version, keys, gauss = state
-    return version, tuple(keys.tolist() if isinstance(keys, torch.Tensor) else keys), gauss
+    version, words, gauss = state
+    if isinstance(words, torch.Tensor):
+        words = (words.to(torch.int64) & 0xFFFFFFFF).tolist()
+    return version, tuple(words), gauss
 
 
 def _pack_arrays(state: Any) -> Any:
@@ -152,7 +154,7 @@ def _state_of(generator: Any) -> Any:
     if isinstance(generator, random.Random):
         return _pack_python(generator.getstate())
     if _is_old(generator):
-        return _pack_arrays(generator.get_state(legacy=False))
+        return _pack_arrays(generator.get_state(False))
     return _pack_arrays(generator.bit_generator.state)
 
 
@@ -259,11 +261,8 @@ def _put(taken: _Generators) -> None:
         _put_cuda(cuda)
 
 
-_HAS_CUDA = torch.backends.cuda.is_built()
-
-
 def _take_cuda() -> list[torch.Tensor]:
-    if not (_HAS_CUDA and torch.cuda.is_initialized()):
+    if not torch.cuda.is_initialized():
         return []
     return [generator.get_state() for generator in torch.cuda.default_generators]
 
@@ -294,6 +293,7 @@ _spare: list[Any] = []
 """NumPy's generators that nobody draws from at present: a new one would take 90 µs."""
 
 
+_HAS_CUDA = torch.backends.cuda.is_built()
 _TorchState = tuple[torch.Tensor, list[torch.Tensor]]
 
 
@@ -304,7 +304,8 @@ def reseed(seed: int) -> _TorchState:
     longer than all else together; around a batch they are left as they are. What training draws from them
     follows what was drawn for the batch, then, and depends on nothing else.
     """
-    cpu, cuda = torch.default_generator.get_state(), _take_cuda() if _HAS_CUDA else []
+    cpu = torch.default_generator.get_state()
+    cuda = _take_cuda() if _HAS_CUDA else []
     torch.default_generator.manual_seed(seed)
     if cuda:
         for generator in torch.cuda.default_generators:

@@ -22,7 +22,11 @@ class Callback:
     """Whether `on_train_epoch_end` has to run after the module's own, to see what it logs."""
 
     saves_checkpoints: ClassVar[bool] = False
-    """Whether it has to come after all other callbacks, to save the state that they are in."""
+    """Whether it has to come after all other callbacks, to save the state that they are in.
+
+    If the process is killed before its turn in an event in which another one has saved, it is called when
+    training goes on from there: in `on_train_batch_end`, with None for `outputs` and `batch`.
+    """
 
     handles_failed_saves: bool = False
     """Whether saves that failed in the background are left to it; else their errors end training."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -80,21 +81,11 @@ def prepare_train_loaders(
     given: Any, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
 ) -> Loaders:
     """What to train on, as one loader."""
-
-    def prepare(loader: Any) -> Any:
-        return make_exact(_prepare(loader, "train", overfit=overfit, rank=rank), seeds_data=seeds_data)
-
-    if isinstance(given, (dict, list, tuple)):
-        loader: Any = CombinedLoader(given, mode="max_size_cycle")
-    else:
-        loader = given
-    if isinstance(loader, CombinedLoader):
-        parts = map(prepare, loader.flattened)
-        limits = loader.limits
-        loader = CombinedLoader(rebuild(loader.iterables, parts), loader.mode)  # the user's own one stays
-        loader.limits = limits
-    else:
-        loader = prepare(loader)
+    several = isinstance(given, (dict, list, tuple))
+    loader = CombinedLoader(given, mode="max_size_cycle") if several else given
+    loader = _with_parts(loader, partial(_prepare, kind="train", overfit=overfit, rank=rank))
+    given = loader.iterables if several else loader
+    loader = _with_parts(loader, partial(make_exact, seeds_data=seeds_data))
     length = length_of(loader)
     if length == 0:
         raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
@@ -106,14 +97,14 @@ def prepare_evaluation_loaders(
     given: Any, kind: str, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
 ) -> Loaders:
     """What to validate, test or predict on: loaders to be taken one after the other."""
-    if isinstance(given, CombinedLoader) and given.mode != "sequential":
-        loaders = [given]
-    else:
-        loaders = given.flattened if isinstance(given, CombinedLoader) else list(leaves(given))
-        loaders = [_prepare(loader, kind, overfit=overfit, rank=rank) for loader in loaders]
-        if seeds_data:
-            with isolate_rng():  # a seed for persistent workers is nothing that training should notice
-                loaders = [make_exact(loader, seeds_data=True) for loader in loaders]
+    is_combined = isinstance(given, CombinedLoader)
+    combined = given if is_combined else CombinedLoader(given, mode="sequential")
+    combined = _with_parts(combined, partial(_prepare, kind=kind, overfit=overfit, rank=rank))
+    given = combined if is_combined else combined.iterables
+    loaders = combined.flattened if combined.mode == "sequential" else [combined]
+    if seeds_data:
+        with isolate_rng():  # a seed for persistent workers is nothing that training should notice
+            loaders = [_with_parts(loader, partial(make_exact, seeds_data=True)) for loader in loaders]
     lengths = [_limited(limit, length_of(loader), f"limit_{kind}_batches") for loader in loaders]
     if limit and not any(lengths):
         raise ConfigError(f"The {kind} loader is empty.", received=f"{type(given).__name__} without a batch")
@@ -121,6 +112,19 @@ def prepare_evaluation_loaders(
         if limit and not length:
             warn(f"The {kind} loader {index} is empty.")
     return Loaders(given, loaders, lengths)
+
+
+def _with_parts(loader: Any, change: Callable[[Any], Any]) -> Any:
+    """A loader whose parts are changed; the user's own one stays as it is, and is returned where none is."""
+    if not isinstance(loader, CombinedLoader):
+        return change(loader)
+    parts = loader.flattened
+    changed = list(map(change, parts))
+    if all(one is other for one, other in zip(parts, changed, strict=True)):
+        return loader
+    combined = CombinedLoader(rebuild(loader.iterables, iter(changed)), loader.mode)
+    combined.limits = loader.limits
+    return combined
 
 
 def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
@@ -194,8 +198,8 @@ class BatchStream:
         batches = open_pass(loader, start)
         natural_length = length_of(loader)
         # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
-        limited = length < natural_length
-        self._batches = islice(batches, max(0, int(length) - start.skip)) if limited else batches
+        self._limited = length < natural_length
+        self._batches = islice(batches, max(0, int(length) - start.skip)) if self._limited else batches
         self._loader = loader
         self._length = length
         self._sized = natural_length != float("inf")
@@ -209,7 +213,7 @@ class BatchStream:
         """What they were before the batch was fetched that is not taken yet."""
         self.taken = start.skip
         """Batches that were taken or are skipped."""
-        self.is_last = False
+        self.is_last = start.done
 
     def take(self) -> Any:
         """The next batch, or `END`."""
@@ -256,6 +260,12 @@ class BatchStream:
         if not self.has_states:
             return []
         return self._states_before_ahead if self._ahead else states_of(self._loader)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every part of the loader is known to have come to its end."""
+        cut = self._limited and self.taken >= self._length
+        return self.is_last and not cut and not isinstance(self._loader, CombinedLoader)
 
     def _fetch(self) -> Any:
         batch = next(self._batches, END)

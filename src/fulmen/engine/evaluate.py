@@ -19,7 +19,7 @@ from fulmen.engine.data import (
     transfer_to,
 )
 from fulmen.engine.dispatch import check_batch_hooks, spanned, step_caller
-from fulmen.engine.loaders import set_epoch
+from fulmen.engine.loaders import begin_pass
 from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.position import loading_epoch, validation_start
 from fulmen.engine.progress import QuietPoint
@@ -108,7 +108,7 @@ def _evaluate_loader(
     starts, ends = getattr(hooks, f"on_{stage}_batch_start"), getattr(hooks, f"on_{stage}_batch_end")
     step = evaluation_step(run, f"{stage}_step", several_loaders=dataloader_idx is not None)
     transfer = batch_transfer(run)
-    set_epoch(loader, run.progress.epoch)
+    begin_pass(loader, run.progress.epoch)
     send_to = run.strategy.root_device if transfer is None else None
     stream = BatchStream(loader, length, start, send_to=send_to)
     seen_key = (stage, dataloader_idx or 0)

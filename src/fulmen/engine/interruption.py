@@ -15,7 +15,7 @@ from fulmen.engine import checkpoint as checkpoints
 from fulmen.engine import signals
 from fulmen.engine.evaluate import load_evaluation_data
 from fulmen.engine.loaders import generators_of
-from fulmen.engine.logbook_state import metric_states
+from fulmen.engine.logbook_state import metric_updates
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.states import RunningStage, TrainerFn
 
@@ -81,7 +81,7 @@ def undone_when_interrupted(run: Run) -> Iterator[None]:
     generators = generators_of(load_evaluation_data(run, "val").loaders)
     random_state = RandomState.capture(generators) if generators else None
     seen, tables = dict(run.batches_seen), run.logbook.copy_tables()
-    updates = _metric_updates(run)
+    updates = metric_updates(run.module)
     positions = checkpoints.logger_positions(run)
     try:
         yield
@@ -96,7 +96,7 @@ def undone_when_interrupted(run: Run) -> Iterator[None]:
         run.logbook.batch = run.logbook.dataloader_idx = None
         run.logger_positions = positions
         changed = [type(callback).__name__ for callback in run.callbacks if _follows_validation(callback)]
-        for path, count in _metric_updates(run).items():
+        for path, count in metric_updates(run.module).items():
             if path not in updates:
                 metric: Any = run.module.get_submodule(path)
                 metric.reset()
@@ -109,11 +109,6 @@ def undone_when_interrupted(run: Run) -> Iterator[None]:
         run.in_the_middle = False
         run.signals.at_rest = True
         raise
-
-
-def _metric_updates(run: Run) -> dict[str, int]:
-    """How often each metric of the module was updated since it was reset."""
-    return {path: metric["updates"] for path, metric in metric_states(run.module).items()}
 
 
 def _follows_validation(callback: Callback) -> bool:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from fulmen.base.generators import generators_in
 from fulmen.engine.combined_loader import CombinedLoader
-from fulmen.engine.seeded_data import SeededData, data_generators
+from fulmen.engine.seeded_data import PrepareWorker, SeededData, data_generators
 
 
 class WrappingSampler(Sampler[Any]):
@@ -49,17 +49,45 @@ def can_be_remade(loader: Any) -> bool:
 
 def remake(loader: DataLoader, **changed: Any) -> DataLoader:
     """The same loader with other batches, or over another data set; the given one stays as it is."""
-    arguments: dict[str, Any] = {
-        "dataset": loader.dataset,
-        "collate_fn": loader.collate_fn,
-        "worker_init_fn": loader.worker_init_fn,
-    }
-    same = ("num_workers", "pin_memory", "timeout", "multiprocessing_context", "generator", "prefetch_factor",
-            "persistent_workers", "pin_memory_device", "in_order")  # fmt: skip
-    arguments |= {name: getattr(loader, name) for name in same} | changed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the first one has said it
-        return DataLoader(**arguments)
+        return DataLoader(**_arguments_of(loader) | changed)
+
+
+def _arguments_of(loader: DataLoader) -> dict[str, Any]:
+    names = ("dataset", "collate_fn", "worker_init_fn", "num_workers", "pin_memory", "timeout",
+             "multiprocessing_context", "generator", "prefetch_factor", "persistent_workers",
+             "pin_memory_device", "in_order")  # fmt: skip
+    return {name: getattr(loader, name) for name in names}
+
+
+class StandIn(DataLoader[Any]):
+    """Takes the place of a loader of the user's, who knows only that one, and may assign to it."""
+
+    def __init__(self, given: DataLoader, **changed: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super().__init__(**_arguments_of(given) | changed)
+        self.given = given
+        self._functions = self._given_functions()
+        self.follow()
+
+    def follow(self) -> None:
+        """Take over the functions that the given loader has now."""
+        collate, begin_worker = self._given_functions()
+        if isinstance(self.dataset, SeededData):
+            self.dataset.use(collate)
+            self.worker_init_fn = PrepareWorker(begin_worker) if self.num_workers else None
+        else:
+            self.collate_fn, self.worker_init_fn = collate, begin_worker
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the given loader has other functions than at first."""
+        return self._functions != self._given_functions()
+
+    def _given_functions(self) -> tuple[Any, Any]:
+        return self.given.collate_fn, self.given.worker_init_fn
 
 
 def samplers_of(loader: DataLoader) -> list[Any]:
@@ -133,9 +161,11 @@ class _FollowsEpochs(Protocol):
     def set_epoch(self, epoch: int) -> None: ...
 
 
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell the samplers of `loader`, and data sets that want to know, which epoch begins."""
+def begin_pass(loader: Any, epoch: int) -> None:
+    """Tell the samplers of `loader`, and data sets that want to know, which epoch this is."""
     for part in parts_of(loader):
+        if isinstance(part, StandIn):
+            part.follow()
         followers = samplers_of(part) if isinstance(part, DataLoader) else [part]
         for follower in followers:
             if isinstance(follower, _FollowsEpochs):

@@ -105,6 +105,15 @@ def metric_states(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def metric_updates(module: nn.Module) -> dict[str, int]:
+    """How often each metric in a module was updated since it was reset; of their states nothing is copied."""
+    return {
+        path: part._update_count
+        for path, part in module.named_modules()
+        if isinstance(part, _KeepsStates) and part._update_count
+    }
+
+
 @runtime_checkable
 class _SharesStates(Protocol):
     compute_groups: Any

@@ -16,13 +16,13 @@ from fulmen.engine.combined_loader import length_of
 from fulmen.engine.data import BatchStream
 from fulmen.engine.loaders import (
     Attributes,
+    begin_pass,
     changed_attributes,
     generators_of,
     restore_attributes,
     sampler_attributes,
-    set_epoch,
 )
-from fulmen.engine.replay import Start, obstacles
+from fulmen.engine.replay import Start, leave_pass, obstacles
 from fulmen.engine.states import TrainerFn
 
 if TYPE_CHECKING:
@@ -43,25 +43,30 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
     position, run.resumed_position = run.resumed_position, {}
     moment = "epoch" if progress.resumes_epoch else "now"
     restore_attributes([loader], position.get("samplers", {}).get(moment, []))
-    set_epoch(loader, progress.epoch)
+    begin_pass(loader, progress.epoch)
     generators = generators_of([loader])
     run.sampler_attributes = _changed_attributes(run)
     if progress.resumes_epoch and run.epoch_random_state is not None:
         run.epoch_random_state.restore(generators)  # the samples come in the order that was drawn then
     else:
         run.epoch_random_state = RandomState.capture(generators)
+    done = progress.resumes_epoch and progress.is_last_batch
+    states = position.get("states", ())
+    was_left = (done or not progress.resumes_epoch) and not position.get("exhausted", True)
+    if was_left:
+        leave_pass(loader, states)
     start = Start(
         _seed(run, _TRAINING, progress.epoch),
         0 if _is_moved_by_hand(run, position) else progress.batch,
-        position.get("states", ()),
-        done=progress.resumes_epoch and progress.is_last_batch,
+        () if was_left else states,
+        done=done,
     )
     stream = BatchStream(loader, length, start, send_to=send_to)
     if progress.resumes_epoch:  # what was fetched ahead had drawn its random numbers before the checkpoint
         if before_ahead := position.get("random_before_ahead"):
             RandomState.from_state_dict(before_ahead).restore()
         stream.fetch_ahead(position.get("ahead", 0))
-        run.resumed_position = {"at_end": start.done and stream.has_states}
+        run.resumed_position = {"at_end": done and stream.has_states and not was_left}
     elif position.get("at_end") and stream.is_empty():  # it was put to where the epoch before had ended
         stream = BatchStream(loader, length, start, send_to=send_to)
     run.train_stream = stream
@@ -145,6 +150,7 @@ def position_state(run: Run) -> dict[str, Any]:
         length = length_of(run.train_loaders.loaders[0])
         state |= {
             "states": stream.states(),
+            "exhausted": stream.is_exhausted,
             "ahead": stream.ahead + max(taken, 0),
             "length": None if length == float("inf") else length,
             "samplers": {"epoch": run.sampler_attributes, "now": _changed_attributes(run)},

@@ -16,36 +16,30 @@ from itertools import chain, count, islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
-    ConcatDataset,
     DataLoader,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
-    Subset,
     SubsetRandomSampler,
-    TensorDataset,
     WeightedRandomSampler,
-    default_collate,
-    default_convert,
 )
 
-from fulmen.base.generators import SideStream, put_torch, reseed, reseed_generator, seeded
+from fulmen.base.generators import SideStream, isolate_rng, put_torch, reseed, reseed_generator, seeded
 from fulmen.base.random import derive_seed, seed_of
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.loaders import (
+    StandIn,
     WrappingSampler,
     can_be_remade,
     generators_of,
     parts_of,
-    remake,
     sampler_generators,
 )
-from fulmen.engine.seeded_data import PrepareWorker, SeededData
+from fulmen.engine.seeded_data import SeededData, draws_nothing
 from fulmen.errors import UsageError
 
 
@@ -177,34 +171,20 @@ def make_exact(loader: Any, *, seeds_data: bool) -> Any:
         changed["generator"] = torch.Generator().manual_seed(int(seed))
     batched = loader.batch_sampler is not None
     sampler = loader.batch_sampler if batched else loader.sampler
-    if seeds_data and not _draws_nothing(loader.dataset, loader.collate_fn):
+    with_seeds = seeds_data and not draws_nothing(loader.dataset, loader.collate_fn)
+    if with_seeds:
         changed["dataset"] = SeededData(
             loader.dataset, loader.collate_fn, auto_collation=batched, others=sampler_generators(loader)
         )
         changed["collate_fn"] = _as_it_is
-        changed["worker_init_fn"] = PrepareWorker(loader.worker_init_fn) if loader.num_workers else None
-        return remake(loader, sampler=Indices(sampler, with_seeds=True), batch_size=None, **changed)
-    indices = Indices(sampler, with_seeds=False)
-    if batched:
-        return remake(loader, batch_sampler=indices, **changed)
-    return remake(loader, sampler=indices, batch_size=None, **changed)
-
-
-def _draws_nothing(dataset: Any, collate: Any) -> bool:
-    """Whether it is known that no random number is drawn for a batch."""
-    return collate in (default_collate, default_convert) and _is_plain(dataset)
-
-
-def _is_plain(dataset: Any) -> bool:
-    if type(dataset) is Subset:
-        return _is_plain(dataset.dataset)
-    if type(dataset) is ConcatDataset:
-        return all(map(_is_plain, dataset.datasets))
-    return type(dataset) in (TensorDataset, Tensor, list, tuple, range)
+    indices = Indices(sampler, with_seeds=with_seeds)
+    if batched and not with_seeds:
+        return StandIn(loader, batch_sampler=indices, **changed)
+    return StandIn(loader, sampler=indices, batch_size=None, **changed)
 
 
 def _indices_of(loader: Any) -> Indices | None:
-    if not isinstance(loader, DataLoader):
+    if not isinstance(loader, StandIn):
         return None
     sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
     return sampler if isinstance(sampler, Indices) else None
@@ -244,6 +224,16 @@ def states_of(loader: Any) -> list[Any]:
     """The state of each part of a loader; None for parts that have none."""
     found = [_stateful(part) for part in parts_of(loader)]
     return [None if part is None else part.state_dict() for part in found]
+
+
+def leave_pass(loader: Any, states: Sequence[Any]) -> None:
+    """Let a loader be as after a pass that was over before the loader was: the next one begins anew."""
+    with isolate_rng(generators_of([loader])):
+        for part, state in zip(parts_of(loader), states, strict=False):
+            stateful = _stateful(part)
+            if stateful is not None and state is not None:
+                stateful.load_state_dict(state)
+                iter(part)  # goes on from the state; an iterator that comes after it does not
 
 
 def open_pass(loader: Any, start: Start) -> Iterator[Any]:
@@ -331,32 +321,45 @@ def _seeded_one_by_one(batches: Iterator[Any], seed: int, first: int) -> Iterato
 
 def draws_freely(loader: Any, start: Start) -> bool:
     """Whether batches are fetched in this process, and with the random numbers of the run."""
-    plain = [part for part in parts_of(loader) if not isinstance(part, DataLoader)]
-    return bool(plain) or (start.seed is None and any(not part.num_workers for part in parts_of(loader)))
+    return any(_draws_freely(part, start) for part in parts_of(loader))
+
+
+def _draws_freely(part: Any, start: Start) -> bool:
+    if not isinstance(part, DataLoader):
+        return True
+    return not part.num_workers and (start.seed is None or (isinstance(part, StandIn) and _is_unseeded(part)))
+
+
+def _is_unseeded(loader: StandIn) -> bool:
+    """Whether random numbers may be drawn for a batch, and have no seed of their own."""
+    indices = _indices_of(loader)
+    return not (indices and indices.with_seeds) and not draws_nothing(loader.dataset, loader.collate_fn)
 
 
 def obstacles(loaders: list[Any]) -> list[str]:
     """Why a run over these loaders cannot be resumed exactly; nothing where it can."""
-    return [reason for loader in loaders for part in parts_of(loader) if (reason := _obstacle(part))]
+    return [reason for loader in loaders for part in parts_of(loader) if (reason := _obstacle(part, loader))]
 
 
-def _obstacle(loader: Any) -> str | None:
-    indices = _indices_of(loader)
-    if indices is None:
+def _obstacle(loader: Any, whole: Any) -> str | None:
+    if not isinstance(loader, StandIn):
         if _stateful(loader) is not None:
-            return None
+            if loader is whole:
+                return None
+            return f"the state of {_name_of(loader)} does not say what the loaders beside it have given"
         return f"{_name_of(loader)} is drawn again from its beginning, and may give other batches then"
+    name = _name_of(loader.given)
+    if loader.is_changed:
+        return f"{name} has a collate_fn or worker_init_fn that was assigned to it during training"
     if loader.num_workers and not loader.in_order:
-        return f"{_name_of(loader)} gives its batches in no fixed order (in_order=False)"
-    seeded = indices.with_seeds or _draws_nothing(loader.dataset, loader.collate_fn)
-    if loader.num_workers and not seeded:
-        return f"{_name_of(loader)} draws random numbers in workers, without a seed for each batch"
+        return f"{name} gives its batches in no fixed order (in_order=False)"
+    if loader.num_workers and _is_unseeded(loader):
+        return f"{name} draws random numbers in workers, without a seed for each batch"
     return None
 
 
 def _name_of(loader: Any) -> str:
     if isinstance(loader, DataLoader):
-        dataset = loader.dataset.dataset if isinstance(loader.dataset, SeededData) else loader.dataset
-        kind = "iterable data set" if isinstance(dataset, IterableDataset) else "data set"
-        return f"{type(loader).__name__} over the {kind} {type(dataset).__name__}"
+        kind = "iterable data set" if isinstance(loader.dataset, IterableDataset) else "data set"
+        return f"{type(loader).__name__} over the {kind} {type(loader.dataset).__name__}"
     return f"The iterable {type(loader).__name__}"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from torch.utils.data import Dataset, get_worker_info
+from torch import Tensor
+from torch.utils.data import (
+    ConcatDataset,
+    Dataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
 
 from fulmen.base.generators import generators_in, put_torch, reseed, reseed_generator
 from fulmen.base.random import derive_seed
@@ -26,6 +35,38 @@ def data_generators(dataset: Any, collate: Any) -> list[Any]:
     return generators_in(dataset, collate, stop=(LightningModule, LightningDataModule))
 
 
+def draws_nothing(dataset: Any, collate: Any) -> bool:
+    """Whether it is known that no random number is drawn for a batch: of every type that has a part in it."""
+    return (collate is default_collate or collate is default_convert) and _is_plain(dataset)
+
+
+def _is_plain(dataset: Any) -> bool:
+    kind = type(dataset)
+    if kind is Subset:
+        return _is_plain(dataset.dataset) and (
+            type(dataset.indices) in (list, range) or _is_data(dataset.indices)
+        )
+    if kind is ConcatDataset:
+        return all(map(_is_plain, dataset.datasets))
+    if kind is TensorDataset:
+        return all(map(_is_data, dataset.tensors))
+    if kind in (list, tuple):  # samples may be anything, and to look at very many takes long
+        return len(dataset) <= _MOST_SAMPLES and all(map(_is_data, dataset))
+    return kind in (Tensor, range)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it is made of numbers, words and tensors alone; classes of the user's own may do anything."""
+    kind = type(value)
+    if kind in (list, tuple, dict):
+        parts = value.values() if kind is dict else value
+        return len(parts) <= _MOST_PARTS and all(map(_is_data, parts))
+    return kind in (Tensor, int, float, bool, str, bytes) or kind.__module__ == "numpy"
+
+
+_MOST_SAMPLES, _MOST_PARTS = 1000, 100
+
+
 class SeededData(Dataset[Any]):
     """A data set of whole batches; what is drawn to make one begins at the batch's own seed."""
 
@@ -40,6 +81,11 @@ class SeededData(Dataset[Any]):
         self._fetches_batches = isinstance(dataset, _FetchesBatches)
         self._generators: list[Any] | None = None
         """Those that data set and collate function hold; None before the first batch of this process."""
+
+    def use(self, collate: Callable[[Any], Any]) -> None:
+        """Collate with this function from now on."""
+        if collate is not self.collate:
+            self.collate, self._generators = collate, None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_generators": None, "_others": []}

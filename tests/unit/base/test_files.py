@@ -278,6 +278,16 @@ def test_names_that_look_like_patterns(tmp_path: Path) -> None:
     assert read(str(tmp_path / "[ab]*")) == "text"
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "*" * 240])
+def test_what_was_left_beside_a_long_name_goes_too(name: str, tmp_path: Path) -> None:
+    with files.open_whole(tmp_path / name):
+        left, other = (tmp_path / found for found in [*files.list_names(tmp_path), "a"])
+    left.touch()
+    other.touch()
+    write(str(tmp_path / name), "text")
+    assert files.list_names(tmp_path) == sorted([name, "a"])
+
+
 def test_what_a_living_writer_has_open_stays(tmp_path: Path) -> None:
     path = str(tmp_path / "file")
     with files.open_whole(path) as first:

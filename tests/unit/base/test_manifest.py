@@ -63,6 +63,29 @@ def test_the_manifest_says_what_was_written(folder: str) -> None:
     assert read_manifest(path) == Manifest(len(content), hashlib.sha256(content).hexdigest())
 
 
+LONG_NAMES = ["a" * 231, "a" * 240, "a" * 255, "ä" * 127, "[" * 255]
+
+
+@pytest.mark.parametrize("name", LONG_NAMES, ids=lambda name: f"{len(name)}_of_{name[0]}")
+def test_names_may_be_as_long_as_the_file_system_lets_them(name: str, tmp_path: Path) -> None:
+    """Those of hidden files beside them would be longer."""
+    path, alike = str(tmp_path / name), str(tmp_path / f"{name[:-1]}b")
+    for epoch in range(2):
+        save_tensors({"epoch": epoch}, path)
+        save_tensors({"epoch": epoch, "alike": True}, alike)
+    assert len(files.list_names(tmp_path)) == 4
+    for one in (path, alike):
+        assert (verify(one).intact, verify(one).checked_by) == (True, "manifest")
+    overwrite(path, with_flipped_bit(content_of(path), 100))
+    assert not verify(path).intact
+    assert link_checkpoint(alike, path)
+    assert verify(path).checked_by == "manifest"
+    remove_checkpoint(path)
+    assert verify(alike).checked_by == "manifest"
+    remove_checkpoint(alike)
+    assert files.list_names(tmp_path) == []
+
+
 def test_the_file_is_that_of_torch(folder: str) -> None:
     path = files.join(folder, "a.ckpt")
     save_tensors(CONTENT, path)

@@ -221,15 +221,16 @@ def test_a_generator_can_begin_anew_at_any_seed(kind: str) -> None:
     assert numbers[0] == numbers[1] != numbers[2]
 
 
+NUMPY: Any = numpy.random  # whose stubs leave something out
 BITS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 @pytest.fixture
 def use_bits() -> Iterator[Callable[[str], None]]:
     """Lets NumPy's global generator have its bits from another kind."""
-    before = numpy.random.get_bit_generator()
-    yield lambda kind: numpy.random.set_bit_generator(getattr(numpy.random, kind)(11))
-    numpy.random.set_bit_generator(before)
+    before = NUMPY.get_bit_generator()
+    yield lambda kind: NUMPY.set_bit_generator(getattr(NUMPY, kind)(11))
+    NUMPY.set_bit_generator(before)
 
 
 @pytest.mark.parametrize("kind", BITS)
@@ -262,7 +263,7 @@ def test_a_seed_is_for_any_kind_of_bits(kind: str, use_bits: Callable[[str], Non
         numbers.append([numpy.random.normal(), random.gauss(), float(torch.randn(()))])
     assert numbers[0] == numbers[1]
     assert all(one != other for one, other in zip(numbers[0], numbers[2], strict=True))
-    assert type(numpy.random.get_bit_generator()).__name__ == kind
+    assert type(NUMPY.get_bit_generator()).__name__ == kind
 
 
 def test_a_saved_state_keeps_its_numbers_in_tensors() -> None:
@@ -282,8 +283,9 @@ def test_states_of_single_numbers_can_be_read() -> None:
     """As they were written before."""
     old, new = numpy.random.RandomState(3), numpy.random.Generator(numpy.random.Philox(3))
     own, torchs = random.Random(3), torch.Generator().manual_seed(3)
-    name, keys, *rest = old.get_state()
-    philox = new.bit_generator.state
+    state: Any = old.get_state()
+    name, keys, *rest = state
+    philox: Any = new.bit_generator.state
     for part in (philox, philox["state"]):
         for key, value in part.items():
             if isinstance(value, numpy.ndarray):

@@ -20,11 +20,10 @@ from fulmen.strategies import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 from .scenarios import Scripted, batches, make_trainer, names
 
 
-class Flaky(CheckpointIO):
+class Flaky(TorchCheckpointIO):
     """Fails to save files that are named so, as often as it is told to."""
 
     def __init__(self, *fails: str, error: Exception | None = None) -> None:
-        self.inner = TorchCheckpointIO()
         self.fails = list(fails)
         self.error = error or CheckpointError("The checkpoint could not be written.", received="a bad day")
 
@@ -32,17 +31,12 @@ class Flaky(CheckpointIO):
         if Path(path).stem in self.fails:
             self.fails.remove(Path(path).stem)
             raise self.error
-        self.inner.save_checkpoint(checkpoint, path, storage_options)
-
-    def load_checkpoint(
-        self, path: str, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return self.inner.load_checkpoint(path, map_location, weights_only)
+        super().save_checkpoint(checkpoint, path, storage_options)
 
     def remove_checkpoint(self, path: str) -> None:
         if f"remove {Path(path).stem}" in self.fails:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
-        self.inner.remove_checkpoint(path)
+        super().remove_checkpoint(path)
 
 
 class Remembering(pl.Callback):

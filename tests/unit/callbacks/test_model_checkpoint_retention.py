@@ -12,30 +12,24 @@ import torch
 from fulmen.base.report import FulmenWarning
 from fulmen.callbacks import ModelCheckpoint
 from fulmen.errors import ConfigError, MetricNotFoundError
-from fulmen.strategies import CheckpointIO, TorchCheckpointIO
+from fulmen.strategies import TorchCheckpointIO
 
 from .scenarios import Scripted, batches, fit, make_trainer, names
 
 
-class Noting(CheckpointIO):
+class Noting(TorchCheckpointIO):
     """Notes what is saved and removed, and which files are whole at that moment."""
 
     def __init__(self) -> None:
-        self.inner = TorchCheckpointIO()
         self.calls: list[str] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
         self.calls.append(f"save {Path(path).name}")
-        self.inner.save_checkpoint(checkpoint, path, storage_options)
-
-    def load_checkpoint(
-        self, path: str, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return self.inner.load_checkpoint(path, map_location, weights_only)
+        super().save_checkpoint(checkpoint, path, storage_options)
 
     def remove_checkpoint(self, path: str) -> None:
         self.calls.append(f"remove {Path(path).name}")
-        self.inner.remove_checkpoint(path)
+        super().remove_checkpoint(path)
 
 
 def test_the_old_file_goes_after_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -83,7 +77,7 @@ def test_attributes_without_monitor(tmp_path: Path) -> None:
 
 
 def test_state_in_the_checkpoint(tmp_path: Path) -> None:
-    """Every file knows itself. Keys and types as Lightning's, which passes over the last one."""
+    """Every file knows itself. Keys and types as Lightning's, which passes over the last three."""
     fit(tmp_path, ModelCheckpoint(tmp_path, monitor="val_loss", save_last=True))
     cadence = "'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': None"
     key = f"ModelCheckpoint{{'monitor': 'val_loss', 'mode': 'min', {cadence}}}"
@@ -101,6 +95,8 @@ def test_state_in_the_checkpoint(tmp_path: Path) -> None:
             "kth_value": torch.tensor(1.0),
             "last_model_path": last,
             "outdated": [str(tmp_path / "epoch=0-step=4.ckpt")],
+            "due_step": float("inf"),
+            "saved_step": 8,
         }
 
 

@@ -165,7 +165,7 @@ def test_datamodule_knows_its_trainer_and_the_trainer_its_datamodule(tmp_path: P
 
 def test_what_was_given_can_be_read(tmp_path: Path) -> None:
     """As it was given, whatever the engine made of it."""
-    trainer = make_trainer(tmp_path, overfit_batches=1)
+    trainer = make_trainer(tmp_path)
     train, val = {"a": batches(2, shuffle=True)}, [batches(1), batches(2)]
 
     class Dicts(Notes):

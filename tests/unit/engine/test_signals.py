@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import BinaryPrecision, BinaryRecall
 
 import fulmen as pl
 from fulmen.callbacks import ModelCheckpoint
@@ -285,6 +286,28 @@ def test_metrics_of_an_abandoned_validation(tmp_path: Path) -> None:
     assert list(saved["metrics"]) == ["of_both"]
     assert saved["exact"]["resumable"] is False
     assert any("of_both" in reason for reason in saved["exact"]["reasons"])
+
+
+def test_to_know_what_to_undo_takes_no_copy_of_metrics(tmp_path: Path) -> None:
+    """A collection copies the states that its metrics share when it is asked for them."""
+    asked: list[bool] = []
+
+    class Watched(MetricCollection):
+        def items(self, keep_base: bool = False, copy_state: bool = True) -> Any:
+            asked.append(copy_state)
+            return super().items(keep_base, copy_state)
+
+    class Collects(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metrics = Watched([BinaryPrecision(), BinaryRecall()])
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.metrics.update(torch.ones(1), torch.ones(1, dtype=torch.int64))
+            return super().training_step(batch, batch_idx)
+
+    make_trainer(tmp_path, val_check_interval=1).fit(Collects(), batches(), batches())
+    assert True not in asked
 
 
 def test_a_callback_that_counted_in_an_abandoned_validation_is_named(tmp_path: Path) -> None:
