@@ -14,6 +14,7 @@ import sys
 from contextlib import ExitStack
 
 from benchmarks.measures import LIGHTNING, OURS, Bench, measures
+from benchmarks.metric_measures import metric_measures
 from benchmarks.peers import PEERS_PYTHON
 from benchmarks.process import worker
 from benchmarks.rounds import take
@@ -34,7 +35,7 @@ def main() -> None:
         }
         bench = Bench(options.core, options.rounds, options.steps, pythons, workers)
         print(f"{describe_machine(workers.values())}\n\n{table_head()}", flush=True)
-        for measure in measures(bench):
+        for measure in [*measures(bench), *metric_measures(bench)]:
             if options.only in measure.what:
                 print(table_rows(measure, take(measure)), flush=True)
 
@@ -52,9 +53,7 @@ def parse_options() -> argparse.Namespace:
         "--core", type=int, default=(os.cpu_count() or 1) - 1, help="the core to use (default: the last)"
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="measure only that in whose title this is")
-    parser.add_argument(
-        "--no-peers", dest="peers", action="store_false", help="leave Lightning and ignite out"
-    )
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave all peers out")
     parser.add_argument(
         "--peers-python",
         default=str(PEERS_PYTHON),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from benchmarks.metrics import compute_metric, train_with_metric, update_metric, update_metrics
 from benchmarks.saves import save_while_training
 from benchmarks.work import (
     Batches,
@@ -32,6 +33,10 @@ RUNS: dict[str, Callable[..., None]] = {
     "training on a data set, exactly": partial(train_on_data_set, exact_data=True),
     "validation": validate,
     "saves": save_while_training,
+    "metric": update_metric,
+    "metric, with its value": compute_metric,
+    "metrics in a collection": update_metrics,
+    "training with a metric": train_with_metric,
 }
 """By the name that a request gives."""
 

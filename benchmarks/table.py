@@ -38,7 +38,8 @@ def table_rows(measure: Measure, rows: Iterable[Row]) -> str:
     """A line that says what is measured, and a line per contestant."""
     lines = [_line([f"**{measure.what}**", *[""] * (len(HEADS) - 1)])]
     for row in rows:
-        verdict = _verdict(measure, row) if row.contestant.name == OURS else ""
+        is_ours = row.contestant.name.split(", ")[-1] == OURS
+        verdict = _verdict(measure, row) if is_ours else ""
         numbers = [_number(row.least), _number(row.median)]
         lines.append(_line([row.contestant.name, *numbers, *_compared(row.comparison), verdict]))
     return "\n".join(lines)

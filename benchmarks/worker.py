@@ -35,7 +35,7 @@ def main(core: str, results_fd: str) -> None:
 def installed() -> dict[str, str]:
     """Versions of what can be measured here."""
     versions = {"Python": sys.version.split()[0]}
-    for package in ("torch", "lightning", "pytorch-ignite"):
+    for package in ("torch", "lightning", "torchmetrics", "pytorch-ignite"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,5 +1,8 @@
 """fulmen trains PyTorch models: you write the science in a LightningModule, a Trainer does the rest."""
 
+import importlib
+from typing import Any
+
 from fulmen import callbacks, loggers, profilers, strategies
 from fulmen.base.random import seed_everything
 from fulmen.base.version import VERSION
@@ -25,3 +28,10 @@ __all__ = [
     "seed_everything",
     "strategies",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`fulmen.metrics`, which a run that uses none need not import."""
+    if name == "metrics":
+        return importlib.import_module("fulmen.metrics")
+    raise AttributeError(f"module 'fulmen' has no attribute {name!r}")

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-PACKAGES = ("fulmen", "fulmen.callbacks", "fulmen.loggers", "fulmen.profilers", "fulmen.strategies")
+PACKAGES = (
+    "fulmen",
+    "fulmen.callbacks",
+    "fulmen.loggers",
+    "fulmen.metrics",
+    "fulmen.metrics.functional",
+    "fulmen.profilers",
+    "fulmen.strategies",
+)
 
 
 def lines() -> list[str]:

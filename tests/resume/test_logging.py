@@ -10,9 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
+import fulmen.metrics
+from fulmen.metrics import (
+    BinaryAUROC,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    MetricCollection,
+    MinMaxMetric,
+    PearsonCorrCoef,
+)
+
 from .journal import Journal
 from .law import Case, Moment, after, assert_law
-from .nets import Net
+from .nets import FEATURES, Net, samples_of
 
 torchmetrics = pytest.importorskip("torchmetrics")
 
@@ -66,14 +77,14 @@ class LogsElsewhere(Net):
 class Measures(Net):
     """Metric objects: logged as such, in a collection, with a list for a state, and computed by hand."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, library: Any = fulmen.metrics) -> None:
         super().__init__(journal)
-        self.mean = torchmetrics.MeanMetric()
-        self.own = torchmetrics.MaxMetric()
-        self.all = torchmetrics.CatMetric()
-        self.val = torchmetrics.MeanSquaredError()
-        self.several = torchmetrics.MetricCollection(
-            {"squared": torchmetrics.MeanSquaredError(), "absolute": torchmetrics.MeanAbsoluteError()}
+        self.mean = library.MeanMetric()
+        self.own = library.MaxMetric()
+        self.all = library.CatMetric()
+        self.val = library.MeanSquaredError()
+        self.several = library.MetricCollection(
+            {"squared": library.MeanSquaredError(), "absolute": library.MeanAbsoluteError()}
         )
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -100,6 +111,38 @@ class Measures(Net):
         self.all.reset()
 
 
+class Classifies(Net):
+    """Metrics that share states, with lists, moments, arithmetic, and what outlives an epoch."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal)
+        self.shared = MetricCollection([BinaryPrecision(), BinaryRecall(), BinaryF1Score()], prefix="val_")
+        self.exact = BinaryAUROC()
+        self.moments = PearsonCorrCoef()
+        self.twice = 2 * BinaryRecall() + 1
+        self.extremes = MinMaxMetric(BinaryAUROC())
+
+    def update(self, batch: Any) -> None:
+        x = torch.cat([part["x"].reshape(-1, FEATURES) for part in samples_of(batch)])
+        scores, labels = self(x)[0].detach().flatten().sigmoid(), (x[:, 0] > x[:, 1]).long()
+        self.shared.update(scores, labels)
+        self.exact.update(scores, labels)
+        self.extremes.update(scores, labels)
+        self.twice.update(scores, labels)
+        self.moments.update(scores, x[:, 0])
+        self.log_dict(self.shared, on_step=False, on_epoch=True)
+        for name in ("exact", "moments", "twice"):
+            self.log(name, getattr(self, name), on_step=False, on_epoch=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.update(batch)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({f"area_{name}": value for name, value in self.extremes.compute().items()})
+        self.extremes.reset()
+
+
 def logging_every(steps: int) -> Callable[[], dict[str, Any]]:
     return lambda: {"log_every_n_steps": steps}
 
@@ -115,6 +158,13 @@ CASES = [
     Case("own reduction", module=partial(Net, log=own_reduction)),
     Case("metrics", module=Measures, options=logging_every(3)),
     Case("metrics, validated often", module=Measures, options=lambda: {"val_check_interval": 2}),
+    Case("torchmetrics", module=partial(Measures, library=torchmetrics), options=logging_every(3)),
+    Case(
+        "torchmetrics, validated often",
+        module=partial(Measures, library=torchmetrics),
+        options=lambda: {"val_check_interval": 2},
+    ),
+    Case("shared states", module=Classifies, options=logging_every(3)),
 ]
 
 

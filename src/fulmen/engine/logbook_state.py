@@ -101,7 +101,7 @@ def metric_states(module: nn.Module) -> dict[str, Any]:
     return {
         path: {"states": part.metric_state, "updates": part._update_count}
         for path, part in module.named_modules()
-        if isinstance(part, _KeepsStates) and part._update_count
+        if isinstance(part, _KeepsStates) and (part._update_count or isinstance(part, _OutlivesReset))
     }
 
 
@@ -112,6 +112,13 @@ def metric_updates(module: nn.Module) -> dict[str, int]:
         for path, part in module.named_modules()
         if isinstance(part, _KeepsStates) and part._update_count
     }
+
+
+@runtime_checkable
+class _OutlivesReset(Protocol):
+    """Metrics with states of more than one epoch."""
+
+    outlives_reset: bool
 
 
 @runtime_checkable

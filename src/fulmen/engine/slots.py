@@ -338,7 +338,7 @@ class MetricSlot(BaseSlot):
             return self._restored_step_values
         metrics = dict(self.metric.items()) if self._is_collection else {self.name: self.metric}
         values = {name: metric._forward_cache for name, metric in metrics.items()}
-        return {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: _number(name, value) for name, value in values.items() if isinstance(value, Tensor)}
 
     def restore_step_values(self, values: dict[str, Value]) -> None:
         self._restored_step_values = values
@@ -347,19 +347,22 @@ class MetricSlot(BaseSlot):
     def epoch_values(self) -> dict[str, Value]:
         computed = self.metric.compute()
         values = computed if self._is_collection else {self.name: computed}
-        for name, value in values.items():
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-                raise UsageError(
-                    f"The metric {name!r} computes something that cannot be logged.",
-                    received=shape,
-                    expected="a single number",
-                )
-        return {name: value.detach().reshape(()) for name, value in values.items()}
+        return {name: _number(name, value) for name, value in values.items()}
 
     def reset(self) -> None:
         self.metric.reset()
         self._used = False
+
+
+def _number(name: str, value: Any) -> Tensor:
+    """What a metric came to, as a tensor without dimensions."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.detach().reshape(())
+    raise UsageError(
+        f"The metric {name!r} computes something that cannot be logged.",
+        received=f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__,
+        expected="a single number",
+    )
 
 
 def synchronised(slots: Iterable[BaseSlot]) -> AbstractContextManager[Any]:

@@ -14,6 +14,7 @@ from torch import nn
 from fulmen.errors import ConfigError
 from fulmen.metrics.folding import tensors_of
 from fulmen.metrics.metric import Metric, accepted
+from fulmen.metrics.plot import Drawn, plot_values
 from fulmen.metrics.together import step_together, synchronised
 
 
@@ -167,6 +168,26 @@ class MetricCollection(nn.ModuleDict):
                 shown[self._full(name)] = value
         return shown
 
+    def plot(self, val: Any = None, ax: Any = None, together: bool = False) -> Drawn | list[Drawn]:
+        """Draw each metric's value, or values over steps; returns figure and axes of each. Needs matplotlib.
+
+        Args:
+            val: what calling the collection, or `compute`, gave, or a list of these; by default, what each
+                metric draws of all that was added.
+            ax: what to draw on: one for each metric, or, `together`, a single one.
+            together: whether numbers are drawn on common axes; then these are returned.
+        """
+        if together:
+            return plot_values(self.compute() if val is None else val, ax)
+        axes: Any = [None] * len(self) if ax is None else ax
+        if val is None:
+            return [metric.plot(ax=own) for metric, own in zip(self.values(), axes, strict=True)]
+        steps: Any = val if isinstance(val, (list, tuple)) else [val]
+        return [
+            metric.plot([step[name] for step in steps] if len(steps) > 1 else steps[0][name], ax=own)
+            for (name, metric), own in zip(self.items(), axes, strict=True)
+        ]
+
     def persistent(self, mode: bool = True) -> None:
         """Whether `state_dict` holds the states."""
         for metric in self.values():
@@ -237,11 +258,15 @@ class _Group:
     def is_in_step(self) -> bool:
         """Whether all hold the same objects: nobody was updated alone, or had states loaded."""
         leader, *others = self.metrics
-        return all(
-            other.__dict__[name] is leader.__dict__[name] and other.update_count == leader.update_count
-            for other in others
-            for name in leader._defaults
-        )
+        states, count = leader.metric_state, leader._update_count
+        for other in others:  # on every update: plain loops, at a third of the cost of `all`
+            own = other.__dict__
+            if own["_update_count"] != count:
+                return False
+            for name, state in states.items():
+                if own[name] is not state:
+                    return False
+        return True
 
     @property
     def _is_one(self) -> bool:
@@ -268,8 +293,9 @@ class _Group:
         """Give all what the first has."""
         self._apart = False
         leader, *others = self.metrics
+        states, count = leader.metric_state, leader._update_count
         for metric in others:
-            metric._put_states(leader.metric_state, leader.update_count)
+            metric._put_states(states, count)
 
     def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a batch."""

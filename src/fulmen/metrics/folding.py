@@ -25,7 +25,7 @@ def fold(reduction: Reduction, states: Sequence[State], counts: Sequence[int]) -
     first = states[0]
     if isinstance(first, list):
         for state in states[1:]:
-            first.extend(tensor.detach() for tensor in tensors_of(state))
+            first.extend([tensor.detach() for tensor in tensors_of(state)])  # it may be `first` itself
         return first
     tensors = [tensor.detach() for state in states for tensor in tensors_of(state)]
     if reduction == "cat":

@@ -22,6 +22,7 @@ from fulmen.base.tree import detach
 from fulmen.errors import UsageError
 from fulmen.metrics.arithmetic import Arithmetic
 from fulmen.metrics.folding import States, fold
+from fulmen.metrics.plot import Drawn, plot_values
 from fulmen.metrics.states import Stateful
 from fulmen.metrics.together import several_processes, step_together, synchronise, synchronised
 
@@ -59,6 +60,8 @@ class Metric(Arithmetic, Stateful, ABC):
     higher_is_better: ClassVar[bool | None] = None
     full_state_update: ClassVar[bool | None] = None
     """Whether `update` depends on what came before, so that the value of one batch needs a second update."""
+    _keeps_no_graph: bool = False
+    """Whether states can hang on no graph, whatever is added: then `update` need not turn gradients off."""
 
     def __init__(
         self,
@@ -135,6 +138,15 @@ class Metric(Arithmetic, Stateful, ABC):
             name: fold(reduction, [part[name] for part in parts], counts)
             for name, reduction in self._reductions.items()
         }
+
+    def plot(self, val: Any = None, ax: Any = None) -> Drawn:
+        """Draw a value, or a list of them over steps; returns the figure and the axes. Needs matplotlib.
+
+        Args:
+            val: what calling the metric, or `compute`, gave; by default, what `compute` gives.
+            ax: what to draw on; by default, the axes of a new figure.
+        """
+        return plot_values(self.compute() if val is None else val, ax, name=type(self).__name__)
 
     def _check_unsynced(self, action: str) -> None:
         if self._before_sync is not None:
@@ -264,9 +276,12 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
             return update(self, *args, **kwargs)
         if self._before_sync is not None:
             self._check_unsynced("update")
-        if torch.is_grad_enabled():
-            with torch.no_grad():
+        if torch.is_grad_enabled() and not self._keeps_no_graph:
+            torch.set_grad_enabled(False)  # half of what a `with torch.no_grad()` costs
+            try:
                 update(self, *args, **kwargs)
+            finally:
+                torch.set_grad_enabled(True)
         else:
             update(self, *args, **kwargs)
         own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters

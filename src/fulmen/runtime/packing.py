@@ -1,7 +1,7 @@
 """Many tensors of many owners, combined over processes with one collective per operation.
 
-What is summed travels in one all-reduce, greatest and least values in one each; whatever must be seen whole, of
-any types and shapes, travels as bytes in one all-gather, after one that tells how many there are.
+What is summed travels in one all-reduce, greatest and least values in one each; whatever must be seen whole,
+of any types and shapes, travels as bytes in one all-gather, after one that tells how many there are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 def combine(parts: Sequence[Part], collectives: Collectives) -> list[list[list[Tensor]]]:
-    """Each part combined over the ranks: for every rank a list of tensors, or a single one for all if reduced.
+    """Each part combined: for every rank its list of tensors, or a single list of one where it was reduced.
 
     All ranks give the same parts in the same order; what is gathered may differ in number and shapes.
     """
@@ -66,8 +66,20 @@ def _reduce(
     if device.type == "mps" and dtype is torch.float64:
         dtype = torch.float32
     flat = torch.cat([tensor.detach().reshape(-1).to(device, dtype) for tensor in tensors])
-    reduced = collectives.all_reduce(flat, operation).split([tensor.numel() for tensor in tensors])
+    extremum = operation != "sum" and dtype.is_floating_point
+    whole = _extremum(flat, collectives, operation) if extremum else collectives.all_reduce(flat, operation)
+    reduced = whole.split([tensor.numel() for tensor in tensors])
     return [part.reshape(tensor.shape) for part, tensor in zip(reduced, tensors, strict=True)]
+
+
+def _extremum(flat: Tensor, collectives: Collectives, operation: str) -> Tensor:
+    """The greatest or least values, NaN where any rank has it: backends may pass it over."""
+    sign = 1 if operation == "max" else -1
+    is_nan = flat.isnan()
+    marks = is_nan.to(flat.dtype) * sign
+    numbers = flat.masked_fill(is_nan, -sign * math.inf)
+    numbers, marks = collectives.all_reduce(torch.cat([numbers, marks]), operation).chunk(2)
+    return numbers.masked_fill(marks != 0, math.nan)
 
 
 def _gather(lists: list[list[Tensor]], collectives: Collectives) -> list[list[list[Tensor]]]:

@@ -1,4 +1,4 @@
-"""Metric objects that are logged by reference: torchmetrics' own, and collections of them."""
+"""Metric objects that are logged by reference, and collections of them: ours and torchmetrics'."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
+import torchmetrics.classification
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import (
+
+import fulmen.metrics
+from fulmen.errors import UsageError
+from fulmen.metrics import (
     BinaryAccuracy,
     BinaryConfusionMatrix,
     BinaryF1Score,
     BinaryPrecision,
     BinaryRecall,
+    MeanMetric,
+    Metric,
+    MetricCollection,
 )  # fmt: skip
 
-from fulmen.errors import UsageError
-
 from .small import Given, Rows, Small, batches, fit, make_trainer, numbers
+
+THEIRS = vars(torchmetrics) | vars(torchmetrics.classification)
+
+
+@pytest.fixture(autouse=True, params=["fulmen", "torchmetrics"])
+def each_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test twice: the names of metrics in this file are those of one library, then of the other."""
+    if request.param == "torchmetrics":
+        for name in set(fulmen.metrics.__all__) & globals().keys():
+            monkeypatch.setitem(globals(), name, THEIRS[name])
 
 
 class Measures(Small):
@@ -240,6 +254,13 @@ def test_metric_that_computes_more_than_one_number(tmp_path: Path, way: str) -> 
         fit(tmp_path, Classifies(metric, log), val=Given(binary_data()))
 
 
+def test_metric_of_several_numbers_per_step(tmp_path: Path) -> None:
+    metric = BinaryConfusionMatrix()
+    module = TrainsClassifier(metric, lambda module: module.log("matrix", module.metrics, on_step=True))
+    with pytest.raises(UsageError, match=r"(?s)'matrix'.*\(2, 2\)"):
+        fit(tmp_path, module, train=Given(binary_data()))
+
+
 def test_collection_given_to_log(tmp_path: Path) -> None:
     """It has no single value; the error names the method that takes it."""
     module = Classifies(collection(), lambda module: module.log("all", module.metrics))
@@ -290,7 +311,7 @@ def test_module_that_is_no_metric(tmp_path: Path) -> None:
 
 
 def test_one_number_from_a_metric_of_one_element(tmp_path: Path) -> None:
-    class OneElement(torchmetrics.Metric):
+    class OneElement(Metric):
         total: Tensor
 
         def __init__(self) -> None:

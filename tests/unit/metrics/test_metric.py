@@ -209,6 +209,13 @@ def test_merging_adds_what_another_has() -> None:
     assert states.compute() == 2
 
 
+def test_merging_with_itself_doubles() -> None:
+    metric = Extremes()
+    metric.update(FIRST)
+    metric.merge_state(metric)
+    assert (len(metric.all), metric.update_count) == (2, 2)
+
+
 def test_merging_different_kinds_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"received: Extremes\n  expected: Average"):
         Average().merge_state(Extremes())
@@ -224,6 +231,25 @@ def test_gradients_flow_through_the_value_of_a_batch() -> None:
     assert not metric.total.requires_grad
     copy.deepcopy(metric)  # although the last value hangs on a graph
     pickle.dumps(metric)
+
+
+def test_a_state_that_was_an_integer_keeps_no_graph() -> None:
+    class Sum(Metric):
+        total: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("total", torch.tensor(0), "sum")
+
+        def update(self, values: Tensor) -> None:
+            self.total = self.total + values.sum()
+
+        def compute(self) -> Tensor:
+            return self.total
+
+    metric = Sum()
+    metric.update(torch.ones(2, requires_grad=True))
+    assert not metric.total.requires_grad
 
 
 def test_what_grows_can_be_kept_in_host_memory() -> None:

@@ -22,11 +22,10 @@ from fulmen.strategies import AsyncCheckpointIO, CheckpointIO, TorchCheckpointIO
 PATIENCE_S = 30
 
 
-class Gated(CheckpointIO):
+class Gated(TorchCheckpointIO):
     """torch's files, each written when `gate` is open; notes what it does."""
 
     def __init__(self, *, open_now: bool = True, links: bool = True) -> None:
-        self.inner = TorchCheckpointIO()
         self.gate = threading.Event()
         if open_now:
             self.gate.set()
@@ -38,21 +37,21 @@ class Gated(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
         assert self.gate.wait(PATIENCE_S)
         self.note("save", path)
-        self.inner.save_checkpoint(checkpoint, path, storage_options)
+        super().save_checkpoint(checkpoint, path, storage_options)
 
     def load_checkpoint(
         self, path: str, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         self.note("load", path)
-        return self.inner.load_checkpoint(path, map_location, weights_only)
+        return super().load_checkpoint(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str) -> None:
         self.note("remove", path)
-        self.inner.remove_checkpoint(path)
+        super().remove_checkpoint(path)
 
     def link_checkpoint(self, path: str, link: str) -> bool:
         self.note("link", link)
-        return self.links and self.inner.link_checkpoint(path, link)
+        return self.links and super().link_checkpoint(path, link)
 
     def teardown(self) -> None:
         self.calls.append(("teardown", ""))

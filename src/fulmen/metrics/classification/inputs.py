@@ -1,11 +1,12 @@
 """What the metrics of classification are given: checked, and brought to one form.
 
-`validate_args`, everywhere: None looks at values where that costs no wait (tensors on the CPU), True always, False
-never. Shapes and types are looked at always. Nothing here copies values to the host but those checks.
+`validate_args`, everywhere: None looks at values where that costs no wait (tensors on the CPU), True always,
+False never. Shapes and types are looked at always. Nothing here copies values to the host but those checks.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -28,51 +29,19 @@ def binary_inputs(
     preds: Tensor, target: Tensor, ignore_index: int | None = None, validate_args: bool | None = None
 ) -> Inputs:
     """Checked inputs of two classes: `preds` scores or labels, `target` labels, both of one shape."""
-    if preds.shape != target.shape:
-        raise _shapes_differ(preds, target, "preds and target of the same shape")
-    target = _as_labels(target, "target")
-    ignored = None if ignore_index is None else target == ignore_index
-    if _looks_at_values(target, validate_args):
-        check_labels(target, 2, "target", ignored)
-        if not preds.is_floating_point():
-            check_labels(preds, 2, "preds", ignored)
-    return preds, target, ignored
+    return check_values(binary_shapes(preds, target, ignore_index), 2, validate_args)
 
 
 def multiclass_inputs(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None,
+    num_classes: int,
     ignore_index: int | None = None,
     validate_args: bool | None = None,
 ) -> Inputs:
     """Checked inputs of several classes: `target` (N, ...), `preds` scores (N, C, ...) or labels (N, ...)."""
-    if preds.ndim == target.ndim + 1:
-        if preds.shape[2:] != target.shape[1:] or preds.shape[0] != target.shape[0]:
-            raise _shapes_differ(preds, target, "preds (N, C, ...) with target (N, ...)")
-        if num_classes is not None and preds.shape[1] != num_classes:
-            raise _shapes_differ(preds, target, f"preds (N, {num_classes}, ...), as there are {num_classes} classes")
-        if not preds.is_floating_point():
-            raise UsageError(
-                "`preds` has a score for every class, of a type that scores do not have.",
-                received=preds.dtype,
-                expected="scores of floating point, or labels of the shape of `target`",
-            )
-    elif preds.shape != target.shape:
-        raise _shapes_differ(preds, target, "preds (N, C, ...) or (N, ...) with target (N, ...)")
-    elif preds.is_floating_point():
-        raise UsageError(
-            "`preds` has the shape of `target`, and is no integer label.",
-            received=f"{preds.dtype} {tuple(preds.shape)}",
-            expected="integer labels (N, ...), or scores (N, C, ...) for every class",
-        )
-    target = _as_labels(target, "target")
-    ignored = None if ignore_index is None else target == ignore_index
-    if num_classes is not None and _looks_at_values(target, validate_args):
-        check_labels(target, num_classes, "target", ignored)
-        if not preds.is_floating_point():
-            check_labels(preds, num_classes, "preds", ignored)
-    return preds, target, ignored
+    inputs = multiclass_shapes(preds, target, num_classes, ignore_index)
+    return check_values(inputs, num_classes, validate_args)
 
 
 def multilabel_inputs(
@@ -83,60 +52,140 @@ def multilabel_inputs(
     validate_args: bool | None = None,
 ) -> Inputs:
     """Checked inputs of several labels: `preds` scores or 0 and 1, `target` 0 and 1, both (N, L, ...)."""
+    return check_values(multilabel_shapes(preds, target, num_labels, ignore_index), 2, validate_args)
+
+
+def binary_shapes(preds: Tensor, target: Tensor, ignore_index: int | None = None) -> Inputs:
+    """What `binary_inputs` gives, without a look at values."""
+    if preds.shape != target.shape:
+        raise _shapes_differ(preds, target, "preds and target of the same shape")
+    target = _as_labels(target)
+    return preds, target, None if ignore_index is None else target == ignore_index
+
+
+def multiclass_shapes(
+    preds: Tensor, target: Tensor, num_classes: int | None, ignore_index: int | None = None
+) -> Inputs:
+    """What `multiclass_inputs` gives, without a look at values."""
+    if preds.shape != target.shape:
+        _check_scores(preds, target, num_classes)
+    elif preds.is_floating_point():
+        raise UsageError(
+            "`preds` has the shape of `target`, and is no integer label.",
+            received=f"{preds.dtype} {tuple(preds.shape)}",
+            expected="integer labels (N, ...), or scores (N, C, ...) for every class",
+        )
+    target = _as_labels(target)
+    return preds, target, None if ignore_index is None else target == ignore_index
+
+
+def multilabel_shapes(
+    preds: Tensor, target: Tensor, num_labels: int, ignore_index: int | None = None
+) -> Inputs:
+    """What `multilabel_inputs` gives, without a look at values."""
     if preds.ndim < 2 or preds.shape[1] != num_labels:
         raise _shapes_differ(preds, target, f"both (N, {num_labels}, ...), as there are {num_labels} labels")
-    return binary_inputs(preds, target, ignore_index, validate_args)
+    return binary_shapes(preds, target, ignore_index)
+
+
+def check_values(inputs: Inputs, classes: int, validate_args: bool | None) -> Inputs:
+    """The same, with labels that are known to be among 0 ... classes - 1, where values may be looked at."""
+    preds, target, ignored = inputs
+    if target.is_cpu if validate_args is None else validate_args:
+        check_labels(target, classes, "target", ignored)
+        if not preds.is_floating_point():
+            check_labels(preds, classes, "preds", ignored)
+    return inputs
 
 
 # ------------------------------------------------------------------------------------------ scores and labels
 
 
-def as_probabilities(preds: Tensor, dim: int | None = None) -> Tensor:
-    """Probabilities of scores: themselves, or, where any is outside [0, 1], their sigmoid or softmax over `dim`."""
+def as_scores(preds: Tensor) -> Tensor:
+    """Scores in float32 at least."""
+    if not preds.is_floating_point():
+        raise UsageError(
+            "`preds` must be scores.",
+            received=preds.dtype,
+            expected="probabilities or logits, of floating point",
+            fix="give what the model says before labels are made of it",
+        )
+    return preds.float() if preds.dtype.itemsize < 4 else preds
+
+
+def as_probabilities(preds: Tensor, dim: int | None = None, validate_args: bool | None = False) -> Tensor:
+    """Probabilities of scores: themselves, or, if any is outside [0, 1], sigmoid or softmax over `dim`."""
     if not preds.is_floating_point():
         return preds
-    if preds.device.type == "cpu":
-        return preds if _within_unit(preds) else _normalized(preds, dim)
-    outside = ((preds < 0) | (preds > 1)).any()
+    outside = are_logits(preds, validate_args)
+    if isinstance(outside, bool):
+        return _normalized(preds, dim) if outside else preds
     return torch.where(outside, _normalized(preds, dim), preds)
 
 
+def are_logits(preds: Tensor, validate_args: bool | None = False) -> bool | Tensor:
+    """Whether any score is outside [0, 1]; a tensor where it would have to be waited for."""
+    if preds.is_cpu:
+        return not _within_unit(preds, validate_args is not False)
+    if validate_args:
+        check_scores(preds)
+    return ((preds < 0) | (preds > 1)).any()
+
+
 def thresholded(preds: Tensor, threshold: float) -> Tensor:
-    """Whether each score is above a probability; labels stay what they are."""
+    """Whether each score is above a probability, as in `as_probabilities`; labels stay what they are."""
     if not preds.is_floating_point():
         return preds
-    if preds.device.type == "cpu":
-        return preds > (threshold if _within_unit(preds) else _logit(threshold))
+    if preds.is_cpu:
+        return preds > (_cut if _within_unit(preds) else _cut_of_logits)(threshold, preds.dtype)
     outside = ((preds < 0) | (preds > 1)).any()
-    return torch.where(outside, preds > _logit(threshold), preds > threshold)
+    of_logits = preds > _cut_of_logits(threshold, preds.dtype)
+    return torch.where(outside, of_logits, preds > _cut(threshold, preds.dtype))
+
+
+@functools.lru_cache(maxsize=32)
+def _cut(threshold: float, dtype: torch.dtype) -> Tensor:
+    """A scalar on the host, which goes to any device: one that is no tensor takes twice as long."""
+    return torch.tensor(threshold, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _cut_of_logits(threshold: float, dtype: torch.dtype) -> Tensor:
+    if 0 < threshold < 1:
+        return torch.tensor(math.log(threshold / (1 - threshold)), dtype=dtype)
+    return torch.tensor(math.copysign(math.inf, threshold - 0.5), dtype=dtype)
 
 
 def most_likely(preds: Tensor, target: Tensor, top_k: int = 1) -> Tensor:
     """The label of the highest score; with `top_k`, the true one if its score is among the highest."""
     if preds.ndim == target.ndim:
+        if top_k > 1:
+            raise UsageError(
+                f"`preds` must be scores for top_k={top_k}.",
+                received=f"labels {tuple(preds.shape)}",
+                expected="scores (N, C, ...) for every class",
+            )
         return preds
-    best = preds.max(1)[1]  # twice as fast as `argmax` where there are few classes
+    best = (
+        preds.argmax(1) if preds.numel() < 1000 else preds.max(1)[1]
+    )  # the latter costs more, and is faster
     if top_k == 1:
         return best
     among = (preds.topk(top_k, 1).indices == target.unsqueeze(1)).any(1)
     return torch.where(among, target, best)
 
 
-def _within_unit(preds: Tensor) -> bool:
+def _within_unit(preds: Tensor, refuse_nan: bool = False) -> bool:
     if not preds.numel():
         return True
-    low, high = torch.aminmax(preds)
-    return low.item() >= 0 and high.item() <= 1
+    low, high = (end.item() for end in torch.aminmax(preds))
+    if refuse_nan and math.isnan(low):
+        check_scores(preds)
+    return low >= 0 and high <= 1
 
 
 def _normalized(preds: Tensor, dim: int | None) -> Tensor:
     return preds.sigmoid() if dim is None else preds.softmax(dim)
-
-
-def _logit(threshold: float) -> float:
-    if 0 < threshold < 1:
-        return math.log(threshold / (1 - threshold))
-    return -math.inf if threshold <= 0 else math.inf
 
 
 # --------------------------------------------------------------------------------------------------- counting
@@ -144,8 +193,8 @@ def _logit(threshold: float) -> float:
 
 def count(indices: Tensor, bins: int) -> Tensor:
     """How often each of 0 ... bins - 1 is in a flat tensor of int64."""
-    if indices.device.type == "cpu":
-        return torch.bincount(indices, minlength=bins)
+    if indices.is_cpu:
+        return torch.bincount(indices, None, bins)
     # `bincount` would wait for the accelerator, to learn the highest index.
     zeros = torch.zeros(bins, dtype=torch.int64, device=indices.device)
     return zeros.scatter_add_(0, indices, torch.ones_like(indices))
@@ -167,14 +216,27 @@ def check_labels(labels: Tensor, classes: int, name: str, ignored: Tensor | None
             f"`{name}` has labels that are none of the {classes} classes.",
             received=f"labels from {lowest} to {highest}",
             expected=f"labels from 0 to {classes - 1}",
-            fix="give the number of classes there are, and as `ignore_index` what marks positions without a label",
+            fix="give the number of classes, and as `ignore_index` what marks positions without a label",
+        )
+
+
+def check_scores(preds: Tensor) -> None:
+    """Raise if a score is NaN. Waits for the device."""
+    if preds.numel() and bool(torch.aminmax(preds).min.isnan()):
+        raise UsageError(
+            "`preds` has scores that are NaN.",
+            received=f"{int(preds.isnan().sum())} NaN in {tuple(preds.shape)}",
+            expected="a number for each sample",
+            fix="find where the model makes NaN; `validate_args=False` does not look, and ranks NaN anywhere",
         )
 
 
 def check_at_least(name: str, value: object, least: int) -> None:
     """Raise unless an argument is an integer that is high enough."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"`{name}` cannot be used.", received=repr(value), expected=f"an integer of at least {least}")
+        raise ConfigError(
+            f"`{name}` cannot be used.", received=repr(value), expected=f"an integer of at least {least}"
+        )
 
 
 def check_among(name: str, value: object, known: tuple[object, ...]) -> None:
@@ -189,18 +251,29 @@ def check_unit(name: str, value: float) -> None:
         raise ConfigError(f"`{name}` cannot be used.", received=repr(value), expected="a number from 0 to 1")
 
 
-def _looks_at_values(tensor: Tensor, validate_args: bool | None) -> bool:
-    return tensor.device.type == "cpu" if validate_args is None else validate_args
-
-
-def _as_labels(labels: Tensor, name: str) -> Tensor:
-    if labels.dtype is torch.int64:
-        return labels
-    if labels.is_floating_point() or labels.is_complex():
+def _check_scores(preds: Tensor, target: Tensor, num_classes: int | None) -> None:
+    classes = "C" if num_classes is None else num_classes
+    shape = preds.shape
+    if len(shape) < 2 or (shape[0], *shape[2:]) != target.shape:
+        raise _shapes_differ(preds, target, f"preds (N, {classes}, ...) or (N, ...) with target (N, ...)")
+    if num_classes is not None and shape[1] != num_classes:
+        raise _shapes_differ(preds, target, f"preds (N, {classes}, ...), as there are {classes} classes")
+    if not preds.is_floating_point():
         raise UsageError(
-            f"`{name}` must be labels.", received=labels.dtype, expected="integers", fix=f"{name}.long()"
+            "`preds` has a score for every class, of a type that scores do not have.",
+            received=preds.dtype,
+            expected="scores of floating point, or labels of the shape of `target`",
         )
-    return labels.long()
+
+
+def _as_labels(target: Tensor) -> Tensor:
+    if target.dtype is torch.int64:
+        return target
+    if target.is_floating_point() or target.is_complex():
+        raise UsageError(
+            "`target` must be labels.", received=target.dtype, expected="integers", fix="target.long()"
+        )
+    return target.long()
 
 
 def _shapes_differ(preds: Tensor, target: Tensor, expected: str) -> UsageError:

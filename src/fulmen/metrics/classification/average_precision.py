@@ -1,0 +1,223 @@
+"""Average precision: the area under the precision-recall curve, in steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fulmen.metrics.classification.counting import divide, result_dtype
+from fulmen.metrics.classification.curves import (
+    Curve,
+    Curves,
+    averaged,
+    each,
+    fraction,
+    real,
+    warn_of_missing,
+)
+from fulmen.metrics.classification.inputs import check_among
+from fulmen.metrics.classification.scoring import (
+    BinaryScores,
+    ClassAverage,
+    LabelAverage,
+    MulticlassScores,
+    MultilabelScores,
+    ScoresMetric,
+    Task,
+    Thresholds,
+    check_task,
+)
+
+
+def binary_average_precision(
+    preds: Tensor,
+    target: Tensor,
+    thresholds: Thresholds = None,
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The average precision of two classes; see `BinaryAveragePrecision`."""
+    curves = BinaryScores(thresholds, ignore_index, validate_args).curves(preds, target)
+    return _average_precision(curves).to(result_dtype(preds))
+
+
+def multiclass_average_precision(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    average: ClassAverage = "macro",
+    thresholds: Thresholds = None,
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The average precision of each class against the rest; see `MulticlassAveragePrecision`."""
+    check_among("average", average, ("macro", "weighted", "none", None))
+    curves = MulticlassScores(thresholds, ignore_index, validate_args, num_classes).curves(preds, target)
+    return _average_precision(curves, average, math.nan).to(result_dtype(preds))
+
+
+def multilabel_average_precision(
+    preds: Tensor,
+    target: Tensor,
+    num_labels: int,
+    average: LabelAverage = "macro",
+    thresholds: Thresholds = None,
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The average precision of each label; see `MultilabelAveragePrecision`."""
+    check_among("average", average, ("micro", "macro", "weighted", "none", None))
+    scores = MultilabelScores(thresholds, ignore_index, validate_args, num_labels)
+    curves = scores.curves(preds, target, micro=average == "micro")
+    return _average_precision(curves, average).to(result_dtype(preds))
+
+
+def average_precision(
+    preds: Tensor,
+    target: Tensor,
+    task: Task,
+    thresholds: Thresholds = None,
+    num_classes: int | None = None,
+    num_labels: int | None = None,
+    average: LabelAverage = "macro",
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The average precision of a task; see `AveragePrecision`."""
+    check_task(task)
+    last = (thresholds, ignore_index, validate_args)
+    if task == "binary":
+        return binary_average_precision(preds, target, *last)
+    kind: Any = multiclass_average_precision if task == "multiclass" else multilabel_average_precision
+    return kind(preds, target, num_classes if task == "multiclass" else num_labels, average, *last)
+
+
+class BinaryAveragePrecision(ScoresMetric):
+    """The mean of the precisions at all thresholds, weighted by the recall that each adds; 0 to 1.
+
+    `preds` are probabilities or logits of the label 1, `target` is 0 and 1, of the same shape. 0 with a
+    warning where there are no positive samples. Exact, keeping all scores; or with `thresholds` (a number of
+    them, or a list), keeping counts.
+
+    Args:
+        ignore_index: a value in `target` that stands for no label.
+        normalization: "sigmoid", applied where any score is outside [0, 1], or None.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        thresholds: Thresholds = None,
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        normalization: str | None = "sigmoid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(BinaryScores(thresholds, ignore_index, validate_args, normalization), **kwargs)
+
+    def compute(self) -> Tensor:
+        """The average precision."""
+        return _average_precision(self._curves()).to(self.dtype)
+
+
+class MulticlassAveragePrecision(ScoresMetric):
+    """The average precision of each class against the rest, or the mean of all.
+
+    `preds` (N, C, ...) are probabilities or logits, `target` (N, ...) is 0 ... C - 1. That of a class without
+    samples is NaN, with a warning, and left out of the mean. See `BinaryAveragePrecision` for `thresholds`.
+
+    Args:
+        average: the mean of all classes ("macro"), weighted by how many samples are of each ("weighted"), or
+            one value for each class, (C,).
+        ignore_index: a value in `target` that stands for no label.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        average: ClassAverage = "macro",
+        thresholds: Thresholds = None,
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(MulticlassScores(thresholds, ignore_index, validate_args, num_classes), **kwargs)
+        check_among("average", average, ("macro", "weighted", "none", None))
+        self.average: ClassAverage = average
+
+    def compute(self) -> Tensor:
+        """The mean average precision, or those of all classes."""
+        return _average_precision(self._curves(), self.average, math.nan).to(self.dtype)
+
+
+class MultilabelAveragePrecision(ScoresMetric):
+    """The average precision of each label, or the mean of all.
+
+    `preds` (N, L, ...) are probabilities or logits, `target` (N, L, ...) is 0 and 1. That of a label that no
+    sample has is 0, with a warning. See `BinaryAveragePrecision` for `thresholds`.
+
+    Args:
+        average: that of all labels' scores as one ("micro"), the mean of all labels ("macro"), weighted by
+            how many samples have each ("weighted"), or one value for each label, (L,).
+        ignore_index: a value in `target` that stands for no label.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        num_labels: int,
+        average: LabelAverage = "macro",
+        thresholds: Thresholds = None,
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(MultilabelScores(thresholds, ignore_index, validate_args, num_labels), **kwargs)
+        check_among("average", average, ("micro", "macro", "weighted", "none", None))
+        self.average: LabelAverage = average
+
+    def compute(self) -> Tensor:
+        """The mean average precision, or those of all labels."""
+        return _average_precision(self._curves(micro=self.average == "micro"), self.average).to(self.dtype)
+
+
+class AveragePrecision:
+    """Makes a binary, multiclass or multilabel one, by `task`."""
+
+    def __new__(
+        cls,
+        task: Task,
+        thresholds: Thresholds = None,
+        num_classes: int | None = None,
+        num_labels: int | None = None,
+        average: LabelAverage = "macro",
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        check_task(task)
+        last = (thresholds, ignore_index, validate_args)
+        if task == "binary":
+            return BinaryAveragePrecision(*last, **kwargs)
+        kind: Any = MulticlassAveragePrecision if task == "multiclass" else MultilabelAveragePrecision
+        return kind(num_classes if task == "multiclass" else num_labels, average, *last, **kwargs)
+
+
+def _average_precision(
+    curves: Curves, average: LabelAverage = None, without_positives: float = 0.0
+) -> Tensor:
+    warn_of_missing(curves, "positives")
+
+    def of(curve: Curve) -> Tensor:
+        added = -torch.diff(curve.tp, append=torch.zeros_like(curve.tp[..., :1]))
+        weighted = added * fraction(curve.tp, curve.tp + curve.fp)
+        return divide(weighted.sum(-1), real(curve.positives), without_positives)
+
+    return averaged(each(of, curves), curves, average)

@@ -1,0 +1,131 @@
+"""Metrics that are formulas of counts, and the choice of one by task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fulmen.errors import ConfigError
+from fulmen.metrics.classification.inputs import Average, check_among, check_unit
+from fulmen.metrics.classification.tasks import Multiclass, Outcomes, Task
+from fulmen.metrics.metric import Metric
+
+Ratio = Callable[[Outcomes], tuple[Tensor, Tensor]]
+"""Numerator and denominator of a score, elementwise."""
+
+T = TypeVar("T")
+
+
+class CountingMetric(Metric):
+    """Base of metrics that keep the counts of a task. Those of one task share them in a collection."""
+
+    is_differentiable = False
+    _keeps_no_graph = True
+    counts: Tensor | list[Tensor]
+
+    def __init__(self, task: Task, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._task = task
+        if task.multidim_average == "samplewise":
+            self.add_state("counts", [], "cat")
+        else:
+            self.add_state("counts", torch.zeros(task.cells, dtype=torch.int64), "sum")
+
+    @property
+    def update_options(self) -> Hashable:
+        """How batches are counted."""
+        return self._task
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Count a batch of predictions and labels."""
+        counts = self.counts
+        if isinstance(counts, list):
+            counts.append(self._task.count(preds, target))
+        else:
+            self._put_states({"counts": self._task.add(counts, preds, target)})
+
+    def _all_counts(self) -> Tensor:
+        if isinstance(self.counts, Tensor):
+            return self.counts
+        none = torch.zeros((0, self._task.cells), dtype=torch.int64, device=self.device)
+        return torch.cat([none, *self.counts])
+
+    @property
+    def _precision(self) -> torch.dtype:
+        """The type to compute in: a count in half precision would end at 65504."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+
+def result_dtype(preds: Tensor) -> torch.dtype:
+    """The type of a value that is computed from scores: theirs, and at least float32."""
+    return torch.promote_types(preds.dtype, torch.float32) if preds.is_floating_point() else torch.float32
+
+
+# --------------------------------------------------------------------------------------------------- averages
+
+
+def divide(numerator: Tensor, denominator: Tensor, otherwise: float = 0.0) -> Tensor:
+    """The quotient; something else where it is undefined."""
+    undefined = denominator == 0
+    return torch.where(undefined, otherwise, numerator / denominator.masked_fill(undefined, 1))
+
+
+def averaged(
+    ratio: Ratio,
+    task: Task,
+    outcomes: Outcomes,
+    dtype: torch.dtype,
+    average: Average,
+    zero_division: float,
+    top_k_predicts: bool = True,
+) -> Tensor:
+    """A ratio of the outcomes of all classes together (micro), of each, or its mean (macro, weighted)."""
+    if average == "micro":
+        outcomes = Outcomes(*(outcome.sum(-1) for outcome in outcomes))
+    parts = Outcomes(*(outcome.to(dtype) for outcome in outcomes))
+    values = divide(*ratio(parts), zero_division)
+    if average not in ("macro", "weighted"):
+        return values
+    weights = (
+        parts.tp + parts.fn if average == "weighted" else task.present(outcomes, top_k_predicts).to(dtype)
+    )
+    return divide((values * weights).sum(-1), weights.sum(-1), zero_division)
+
+
+def check_averaging(task: Task, average: Average, zero_division: float = 0.0) -> None:
+    """Raise unless the values of classes can be averaged so."""
+    check_among("average", average, ("micro", "macro", "weighted", "none", None))
+    check_unit("zero_division", zero_division)
+    if isinstance(task, Multiclass) and task.num_classes is None and average != "micro":
+        raise ConfigError(
+            "`num_classes` can be left out for the micro average only.",
+            received=f"num_classes=None, average={average!r}",
+            fix="give the number of classes",
+        )
+
+
+def complete_outcomes(task: Task, counts: Tensor) -> Outcomes:
+    """The outcomes, where true negatives are needed: they are known only if the number of classes is."""
+    if isinstance(task, Multiclass) and task.num_classes is None:
+        raise ConfigError(
+            "True negatives were asked for.", received="num_classes=None", fix="give `num_classes`"
+        )
+    return task.outcomes(counts)
+
+
+# ---------------------------------------------------------------------------------------------------- by task
+
+_WITHOUT_MEANING = {
+    "binary": {"num_classes", "num_labels", "average", "top_k"},
+    "multiclass": {"num_labels", "threshold"},
+    "multilabel": {"num_classes", "top_k"},
+}
+
+
+def chosen(task: str, kinds: Mapping[str, T], **arguments: Any) -> tuple[T, dict[str, Any]]:
+    """What is meant for a task, with those of the arguments that have a meaning there."""
+    check_among("task", task, tuple(kinds))
+    return kinds[task], {k: v for k, v in arguments.items() if k not in _WITHOUT_MEANING[task]}

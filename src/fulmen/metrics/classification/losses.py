@@ -1,0 +1,59 @@
+"""Losses of samples, and their mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fulmen.metrics.classification.inputs import Inputs, as_scores, check_values
+from fulmen.metrics.metric import Metric
+
+Losses = tuple[Tensor, Tensor | int]
+"""The loss of each sample, [N] or [N, K], 0 where it is ignored; and how many are not, for each K."""
+
+
+class MeanLoss(Metric):
+    """Base of what is a mean of losses; `size` is the shape of the value."""
+
+    is_differentiable = True
+    higher_is_better = False
+
+    def __init__(self, size: tuple[int, ...] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros(size, dtype=torch.float64), "sum")
+        self.add_state("count", torch.zeros(size, dtype=torch.int64), "sum")
+
+    def _add(self, losses: Tensor, count: Tensor | int) -> None:
+        total = self.total + losses.sum(0, dtype=self.total.dtype)
+        self._put_states({"total": total, "count": self.count + count})
+
+    def compute(self) -> Tensor:
+        """The mean loss; NaN of no samples."""
+        return (self.total / self.count).to(self.dtype)
+
+
+def mean_of(losses: Tensor, count: Tensor | int) -> Tensor:
+    """The mean loss, in the type of the losses."""
+    return (losses.sum(0, dtype=widest(losses.device)) / count).to(losses.dtype)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The type of floating point with the most digits that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def checked(inputs: Inputs, values: int, validate_args: bool | None) -> Inputs:
+    """Inputs whose predictions are scores, in float32 at least; labels to be ignored become 0."""
+    preds, target, ignored = inputs
+    preds = as_scores(preds)
+    check_values((preds, target, ignored), values, validate_args)
+    return preds, target if ignored is None else target.masked_fill(ignored, 0), ignored
+
+
+def without(ignored: Tensor | None, losses: Tensor) -> Losses:
+    """Losses with 0 where they are ignored; those of samples in the first dimension."""
+    if ignored is None:
+        return losses, len(losses)
+    return losses.masked_fill(ignored, 0), (~ignored).sum(0)

@@ -1,0 +1,181 @@
+"""Metrics of predicted classes, as functions."""
+
+from fulmen.metrics.classification.accuracy import (
+    accuracy,
+    binary_accuracy,
+    binary_hamming_distance,
+    hamming_distance,
+    multiclass_accuracy,
+    multiclass_hamming_distance,
+    multilabel_accuracy,
+    multilabel_hamming_distance,
+)
+from fulmen.metrics.classification.auroc import (
+    auroc,
+    binary_auroc,
+    multiclass_auroc,
+    multilabel_auroc,
+)
+from fulmen.metrics.classification.average_precision import (
+    average_precision,
+    binary_average_precision,
+    multiclass_average_precision,
+    multilabel_average_precision,
+)
+from fulmen.metrics.classification.calibration_error import (
+    binary_calibration_error,
+    calibration_error,
+    multiclass_calibration_error,
+)
+from fulmen.metrics.classification.cohen_kappa import (
+    binary_cohen_kappa,
+    cohen_kappa,
+    multiclass_cohen_kappa,
+)
+from fulmen.metrics.classification.confusion_matrix import (
+    binary_confusion_matrix,
+    confusion_matrix,
+    multiclass_confusion_matrix,
+    multilabel_confusion_matrix,
+)
+from fulmen.metrics.classification.f_beta import (
+    binary_f1_score,
+    binary_fbeta_score,
+    f1_score,
+    fbeta_score,
+    multiclass_f1_score,
+    multiclass_fbeta_score,
+    multilabel_f1_score,
+    multilabel_fbeta_score,
+)
+from fulmen.metrics.classification.hinge import (
+    binary_hinge_loss,
+    hinge_loss,
+    multiclass_hinge_loss,
+)
+from fulmen.metrics.classification.jaccard import (
+    binary_jaccard_index,
+    jaccard_index,
+    multiclass_jaccard_index,
+    multilabel_jaccard_index,
+)
+from fulmen.metrics.classification.log_loss import (
+    binary_log_loss,
+    log_loss,
+    multiclass_log_loss,
+    multilabel_log_loss,
+)
+from fulmen.metrics.classification.matthews import (
+    binary_matthews_corrcoef,
+    matthews_corrcoef,
+    multiclass_matthews_corrcoef,
+    multilabel_matthews_corrcoef,
+)
+from fulmen.metrics.classification.precision_recall import (
+    binary_precision,
+    binary_recall,
+    binary_specificity,
+    multiclass_precision,
+    multiclass_recall,
+    multiclass_specificity,
+    multilabel_precision,
+    multilabel_recall,
+    multilabel_specificity,
+    precision,
+    recall,
+    specificity,
+)
+from fulmen.metrics.classification.precision_recall_curve import (
+    binary_precision_recall_curve,
+    multiclass_precision_recall_curve,
+    multilabel_precision_recall_curve,
+    precision_recall_curve,
+)
+from fulmen.metrics.classification.roc import (
+    binary_roc,
+    multiclass_roc,
+    multilabel_roc,
+    roc,
+)
+from fulmen.metrics.classification.stat_scores import (
+    binary_stat_scores,
+    multiclass_stat_scores,
+    multilabel_stat_scores,
+    stat_scores,
+)
+
+__all__ = [
+    "accuracy",
+    "auroc",
+    "average_precision",
+    "binary_accuracy",
+    "binary_auroc",
+    "binary_average_precision",
+    "binary_calibration_error",
+    "binary_cohen_kappa",
+    "binary_confusion_matrix",
+    "binary_f1_score",
+    "binary_fbeta_score",
+    "binary_hamming_distance",
+    "binary_hinge_loss",
+    "binary_jaccard_index",
+    "binary_log_loss",
+    "binary_matthews_corrcoef",
+    "binary_precision",
+    "binary_precision_recall_curve",
+    "binary_recall",
+    "binary_roc",
+    "binary_specificity",
+    "binary_stat_scores",
+    "calibration_error",
+    "cohen_kappa",
+    "confusion_matrix",
+    "f1_score",
+    "fbeta_score",
+    "hamming_distance",
+    "hinge_loss",
+    "jaccard_index",
+    "log_loss",
+    "matthews_corrcoef",
+    "multiclass_accuracy",
+    "multiclass_auroc",
+    "multiclass_average_precision",
+    "multiclass_calibration_error",
+    "multiclass_cohen_kappa",
+    "multiclass_confusion_matrix",
+    "multiclass_f1_score",
+    "multiclass_fbeta_score",
+    "multiclass_hamming_distance",
+    "multiclass_hinge_loss",
+    "multiclass_jaccard_index",
+    "multiclass_log_loss",
+    "multiclass_matthews_corrcoef",
+    "multiclass_precision",
+    "multiclass_precision_recall_curve",
+    "multiclass_recall",
+    "multiclass_roc",
+    "multiclass_specificity",
+    "multiclass_stat_scores",
+    "multilabel_accuracy",
+    "multilabel_auroc",
+    "multilabel_average_precision",
+    "multilabel_confusion_matrix",
+    "multilabel_f1_score",
+    "multilabel_fbeta_score",
+    "multilabel_hamming_distance",
+    "multilabel_jaccard_index",
+    "multilabel_log_loss",
+    "multilabel_matthews_corrcoef",
+    "multilabel_precision",
+    "multilabel_precision_recall_curve",
+    "multilabel_recall",
+    "multilabel_roc",
+    "multilabel_specificity",
+    "multilabel_stat_scores",
+    "precision",
+    "precision_recall_curve",
+    "recall",
+    "roc",
+    "specificity",
+    "stat_scores",
+]

@@ -1,0 +1,147 @@
+"""Means, variances and covariance of predictions and targets, which several metrics are computed from.
+
+Blocks are joined by the formula of Chan, Golub and LeVeque (1983) for any number of parts, so that means far
+larger than the deviations from them cost no precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fulmen.errors import UsageError
+from fulmen.metrics.folding import States
+from fulmen.metrics.regression.blocks import MOST_WAITING, BlockMetric, blocks
+from fulmen.metrics.regression.inputs import check_num_outputs, paired, widest
+
+
+class Moments(NamedTuple):
+    """What is known of samples of (prediction, target), for each output."""
+
+    count: Tensor
+    mean: Tensor
+    """Shape (outputs, 2)."""
+    comoment: Tensor
+    """Sums of products of the deviations from the means, shape (outputs, 2, 2)."""
+
+    @property
+    def is_constant(self) -> Tensor:
+        """Whether all predictions, and all targets, are the same but for rounding; shape (outputs, 2)."""
+        return self.comoment.diagonal(dim1=1, dim2=2) <= self.rounding.square() * self.count
+
+    @property
+    def rounding(self) -> Tensor:
+        """How far a value may be off that should be the mean; shape (outputs, 2)."""
+        return 8 * torch.finfo(self.mean.dtype).eps * self.mean.abs()
+
+    @property
+    def squared_residuals(self) -> Tensor:
+        """The sum of squares of the differences of predictions and targets, for each output."""
+        return self.residual_comoment + self.count * (self.mean[:, 0] - self.mean[:, 1]).square()
+
+    @property
+    def residual_comoment(self) -> Tensor:
+        """The same about the mean of the differences."""
+        (pp, pt), (_, tt) = self.comoment.permute(1, 2, 0)
+        return (pp + tt - 2 * pt).clamp(min=0)
+
+
+def moments_of(preds: Tensor, target: Tensor) -> Moments:
+    """Moments of one batch."""
+    dtype = widest(preds)
+    nothing = Moments(torch.tensor(0, device=preds.device), preds.new_zeros(0, 2), preds.new_zeros(0, 2, 2))
+    return merged([nothing, *(_moments_of(block, dtype) for block in blocks(paired, preds, target))])
+
+
+def _moments_of(pairs: Tensor, dtype: torch.dtype) -> Moments:
+    """Moments of what `paired` gave."""
+    values = pairs.unsqueeze(0) if pairs.ndim == 2 else pairs.permute(2, 0, 1)
+    values = values.to(dtype, memory_format=torch.contiguous_format, copy=True)
+    length = values.shape[-1]
+    mean = values.sum(-1) / max(length, 1)
+    deviations = values.sub_(mean.unsqueeze(-1))
+    count = torch.full((), length, dtype=torch.int64, device=values.device)
+    return Moments(count, mean, deviations @ deviations.mT)
+
+
+def merged(moments: Sequence[Moments]) -> Moments:
+    """The moments of several samples together; those of none have no outputs."""
+    parts = [part for part in moments if len(part.mean)]
+    if len({len(part.mean) for part in parts}) > 1:
+        raise UsageError(
+            "Batches have different numbers of outputs.",
+            received=", ".join(str(len(part.mean)) for part in parts),
+            expected="the same for all",
+        )
+    if len(parts) < 2:
+        return parts[0] if parts else moments[0]
+    counts = torch.stack([part.count for part in parts])
+    means = torch.stack([part.mean for part in parts])
+    weights = counts.to(means.dtype)
+    origin = means[0]  # means are large, perhaps, and their differences are not
+    mean = origin + torch.einsum("n,nki->ki", weights / weights.sum().clamp(min=1), means - origin)
+    apart = means - mean
+    within = torch.stack([part.comoment for part in parts]).sum(0)
+    return Moments(counts.sum(), mean, within + torch.einsum("n,nki,nkj->kij", weights, apart, apart))
+
+
+class PairMetric(BlockMetric):
+    """A metric that is computed from the moments of predictions and targets."""
+
+    is_differentiable = True
+    higher_is_better = True
+
+    count: Tensor
+    mean: Tensor
+    comoment: Tensor
+
+    def __init__(self, num_outputs: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_outputs is not None:
+            check_num_outputs(num_outputs)
+        self.num_outputs = num_outputs
+        self.add_state("count", torch.tensor(0))
+        self.add_state("mean", torch.zeros(num_outputs or 0, 2, dtype=torch.float64))
+        self.add_state("comoment", torch.zeros(num_outputs or 0, 2, 2, dtype=torch.float64))
+
+    @property
+    def update_options(self) -> Hashable:
+        return self.num_outputs or "any"
+
+    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
+        return paired(preds, target, self.num_outputs)
+
+    def _joined(self, batches: list[Tensor]) -> Tensor:
+        return torch.cat([batch.unsqueeze(-1) if batch.ndim == 2 else batch for batch in batches], 1)
+
+    def _with_blocks(self, states: States, kept: Iterable[Tensor]) -> States:
+        before = _of_states(states)
+        after = merged([before, *(_moments_of(block, before.mean.dtype) for block in kept)])
+        return {**states, **after._asdict()}
+
+    def combine_states(self, parts: list[States], counts: Sequence[int]) -> States:
+        """The states of several batches or ranks as one."""
+        moments = [Moments(*(tensor.detach() for tensor in _of_states(part))) for part in parts]
+        recent: Any = parts[0]["recent"]
+        for part in parts[1:]:
+            recent.extend(batch.detach() for batch in part["recent"])
+        combined: States = {"recent": recent, **merged(moments)._asdict()}
+        return self._settled(combined) if len(recent) >= MOST_WAITING else combined
+
+    def _moments(self) -> Moments:
+        """The moments of all batches."""
+        return _of_states(self._settled(self.metric_state))
+
+
+def _of_states(states: Any) -> Moments:
+    return Moments(states["count"], states["mean"], states["comoment"])
+
+
+def value_of(outputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values of each output; a single one without a dimension. NaN where there was no batch."""
+    if not len(outputs):
+        return outputs.new_full((), float("nan"), dtype=dtype)
+    return (outputs[0] if len(outputs) == 1 else outputs).to(dtype)
