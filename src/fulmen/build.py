@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from fulmen.errors import ConfigError, did_you_mean
 from fulmen.loggers import CSVLogger, TensorBoardLogger
 from fulmen.precision import DoublePrecision, FullPrecision, HalfPrecision, MixedPrecision, Precision
 from fulmen.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
-from fulmen.runtime.device import Accelerator
-from fulmen.strategies import CheckpointIO, SingleDeviceStrategy, Strategy
+from fulmen.runtime.clusters import ClusterEnvironment
+from fulmen.strategies import CheckpointIO, DDPStrategy, SingleDeviceStrategy, Strategy
+from fulmen.strategies.ddp import StartMethod
 
 PRECISIONS: dict[str, Callable[[torch.device], Precision]] = {
     "32-true": lambda device: FullPrecision(),
@@ -35,9 +37,24 @@ PRECISIONS: dict[str, Callable[[torch.device], Precision]] = {
 }
 PRECISION_ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
-STRATEGIES: dict[str, Callable[[torch.device, CheckpointIO | None], Strategy]] = {
-    "auto": SingleDeviceStrategy,
+DDP_START_METHODS: dict[str, StartMethod] = {
+    "ddp": "popen",
+    "ddp_spawn": "spawn",
+    "ddp_fork": "fork",
+    "ddp_notebook": "fork",
+}
+FIND_UNUSED: dict[str, dict[str, bool]] = {
+    "": {},
+    "_find_unused_parameters_true": {"find_unused_parameters": True},
+    "_find_unused_parameters_false": {"find_unused_parameters": False},
+}
+STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "single_device": SingleDeviceStrategy,
+    **{
+        name + suffix: partial(DDPStrategy, start_method=method, **arguments)
+        for name, method in DDP_START_METHODS.items()
+        for suffix, arguments in FIND_UNUSED.items()
+    },
 }
 
 PROFILERS: dict[str, Callable[[], Profiler]] = {
@@ -71,31 +88,30 @@ def make_precision(wanted: Any, device: torch.device) -> Precision:
 
 def make_strategy(
     wanted: Any,
-    accelerator: Accelerator,
     devices: list[torch.device],
     num_nodes: int,
+    *,
     io: CheckpointIO | None,
+    environment: ClusterEnvironment | None,
+    sync_batchnorm: bool,
 ) -> Strategy:
-    """The strategy of this name, for these devices."""
-    if isinstance(wanted, Strategy):
-        if wanted.root_device.type != accelerator.name:
-            raise ConfigError(
-                "The strategy is for another kind of device than the accelerator.",
-                received=f"{wanted.root_device} and {accelerator.name}",
-            )
-        wanted.checkpoint_io = io or wanted.checkpoint_io
-        return wanted
+    """The strategy of this name, for these devices of each node."""
     if type(num_nodes) is not int or num_nodes < 1:
         raise ConfigError("`num_nodes` is not a whole number of at least 1.", received=repr(num_nodes))
-    if len(devices) > 1 or num_nodes > 1:
-        raise ConfigError(
-            "This version trains in one process on one device.",
-            received=f"devices={len(devices)} ({accelerator.name}), num_nodes={num_nodes}",
-            expected="devices=1, num_nodes=1",
-        )
-    return STRATEGIES[_look_up(STRATEGIES, "strategy, or one that this version does not have", wanted)](
-        devices[0], io
-    )
+    if isinstance(wanted, Strategy):
+        strategy = wanted
+    elif wanted == "auto":
+        several = len(devices) > 1 or num_nodes > 1
+        strategy = STRATEGIES["ddp" if several else "single_device"]()
+    else:
+        known = ("auto", *STRATEGIES)
+        strategy = STRATEGIES[_look_up(known, "strategy, or one that this version does not have", wanted)]()
+    strategy.checkpoint_io = io or strategy.checkpoint_io
+    if isinstance(strategy, DDPStrategy):
+        strategy.environment = environment or strategy.environment
+        strategy.sync_batchnorm = sync_batchnorm or strategy.sync_batchnorm
+    strategy.place(devices, num_nodes)
+    return strategy
 
 
 def make_loggers(wanted: Any, root: str, *, fast_dev_run: bool) -> list[Logger]:
@@ -168,22 +184,23 @@ def make_callbacks(
     return callbacks
 
 
-def sort_plugins(plugins: Any) -> tuple[Precision | None, CheckpointIO | None]:
-    """The precision and the checkpoint store among `plugins`."""
+def sort_plugins(plugins: Any) -> tuple[Precision | None, CheckpointIO | None, ClusterEnvironment | None]:
+    """The precision, the checkpoint store and the cluster among `plugins`."""
     given = [] if plugins is None else list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
     found: dict[type, Any] = {}
     for plugin in given:
-        kind = next((kind for kind in (Precision, CheckpointIO) if isinstance(plugin, kind)), None)
+        kinds = (Precision, CheckpointIO, ClusterEnvironment)
+        kind = next((kind for kind in kinds if isinstance(plugin, kind)), None)
         if kind is None:
             raise ConfigError(
                 "`plugins` holds something that is not understood.",
                 received=repr(plugin),
-                expected="a Precision or a CheckpointIO",
+                expected="a Precision, a CheckpointIO or a ClusterEnvironment",
             )
         if kind in found:
             raise ConfigError(f"`plugins` holds two of a kind: {kind.__name__}.")
         found[kind] = plugin
-    return found.get(Precision), found.get(CheckpointIO)
+    return found.get(Precision), found.get(CheckpointIO), found.get(ClusterEnvironment)
 
 
 def arguments_from_environment(names: list[str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _members(kind: type) -> Iterator[str]:
 
 def _signed(name: str, thing: Any) -> str:
     """Names, kinds and defaults of the arguments; a type put more precisely changes nothing for callers."""
-    if not callable(thing):
+    if not callable(thing) or inspect.isbuiltin(thing):
         return f"{name}: {type(thing).__name__}"
     signature = inspect.signature(thing)
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]

@@ -96,7 +96,7 @@ REFUSED: list[tuple[str, Any]] = [
         ("plugins", value)
         for value in ("x", [3], [TorchCheckpointIO(), TorchCheckpointIO()], TorchCheckpointIO)
     ),
-    *(("strategy", value) for value in ("ddp", "fsdp", None, 3, "sigle_device")),
+    *(("strategy", value) for value in ("dpp", "fsdp", None, 3, "sigle_device")),
     *(("devices", value) for value in (0, -2, "a", [], [0, 0], 1.5, True, None, {})),
     *(("num_nodes", value) for value in (0, -1, "2", 1.5)),
 ]

@@ -23,7 +23,7 @@ from fulmen.loggers import CSVLogger, TensorBoardLogger
 from fulmen.precision import DoublePrecision, HalfPrecision, MixedPrecision
 from fulmen.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 from fulmen.runtime.device import CPUAccelerator
-from fulmen.strategies import SingleDeviceStrategy, TorchCheckpointIO
+from fulmen.strategies import DDPStrategy, SingleDeviceStrategy, TorchCheckpointIO
 
 from .engine.small import Rows, Small, batches, make_trainer
 
@@ -76,18 +76,28 @@ def test_one_device(devices: Any) -> None:
         {"devices": 2},
         {"devices": "2"},
         {"devices": [0, 1]},
-        {"num_nodes": 2},
-        {"devices": 2, "strategy": "ddp"},
+        {"devices": 2, "strategy": "ddp_find_unused_parameters_true"},
+        {"devices": 2, "strategy": DDPStrategy(static_graph=True)},
     ],
     ids=str,
 )
 def test_more_than_one_process(options: dict[str, Any]) -> None:
-    """Not in this version, and it says what there is."""
-    with pytest.raises(ConfigError, match=r"(?s)one process on one device.*devices=1, num_nodes=1"):
-        bare(**options)
+    trainer = bare(**options)
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert (trainer.num_devices, trainer.world_size, trainer.global_rank) == (2, 2, 0)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "ddp_spawn", "deepspeed"])
+def test_one_device_cannot_be_two() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)runs on one device.*devices=2.*strategy=.ddp"):
+        bare(devices=2, strategy="single_device")
+
+
+def test_several_nodes_that_nobody_has_started() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)how the nodes find each other.*MASTER_ADDR"):
+        bare(num_nodes=2)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_strategy_that_is_not_there(strategy: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s){strategy}.*auto, single_device"):
         bare(strategy=strategy)

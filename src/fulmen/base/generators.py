@@ -54,6 +54,10 @@ class RandomState:
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
+        self.restore_others(others)
+
+    def restore_others(self, others: Iterable[Any]) -> None:
+        """Put only these back, the counterparts of those captured."""
         for generator, state in zip(others, self.others, strict=False):  # there may be others than there were
             _set_state(generator, state)
 
@@ -195,6 +199,14 @@ def isolate_rng(others: Iterable[Any] = ()) -> Iterator[RandomState]:
         yield state
     finally:
         state.restore(others)
+
+
+@contextmanager
+def begun_at(state: RandomState) -> Iterator[None]:
+    """Inside, the global generators go on from `state`; afterwards they are as before."""
+    with isolate_rng():
+        state.restore()
+        yield
 
 
 class SideStream:

@@ -63,6 +63,9 @@ class Logger(ABC):
     def save(self) -> None:
         """Write out what is still held back; called before each checkpoint, and at the end of a run."""
 
+    def agree_on_version(self, broadcast: Callable[[Any], Any]) -> None:
+        """Have the version that rank 0 has; `broadcast` gives every rank what rank 0 gives it."""
+
     def position(self) -> dict[str, Any]:
         """Where its records end, for `rewind` to come back to; a checkpoint holds it."""
         return {}

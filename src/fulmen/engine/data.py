@@ -22,7 +22,9 @@ from fulmen.core.data_hooks import DataHooks
 from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
 from fulmen.engine.loaders import Attributes, can_be_remade, remake, sampler_attributes
 from fulmen.engine.replay import Start, draws_freely, has_states, make_exact, open_pass, states_of
+from fulmen.engine.sharding import shard
 from fulmen.errors import ConfigError, UsageError
+from fulmen.runtime.world import World
 
 Limit = int | float
 
@@ -78,12 +80,13 @@ class Loaders:
 
 
 def prepare_train_loaders(
-    given: Any, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
+    given: Any, *, limit: Limit, overfit: Limit, world: World, shards: bool, seeds_data: bool
 ) -> Loaders:
     """What to train on, as one loader."""
     several = isinstance(given, (dict, list, tuple))
     loader = CombinedLoader(given, mode="max_size_cycle") if several else given
-    loader = _with_parts(loader, partial(_prepare, kind="train", overfit=overfit, rank=rank))
+    prepare = partial(_prepare, kind="train", overfit=overfit, world=world, shards=shards)
+    loader = _with_parts(loader, prepare)
     given = loader.iterables if several else loader
     loader = _with_parts(loader, partial(make_exact, seeds_data=seeds_data))
     length = length_of(loader)
@@ -94,12 +97,13 @@ def prepare_train_loaders(
 
 
 def prepare_evaluation_loaders(
-    given: Any, kind: str, *, limit: Limit, overfit: Limit, rank: int, seeds_data: bool
+    given: Any, kind: str, *, limit: Limit, overfit: Limit, world: World, shards: bool, seeds_data: bool
 ) -> Loaders:
     """What to validate, test or predict on: loaders to be taken one after the other."""
     is_combined = isinstance(given, CombinedLoader)
     combined = given if is_combined else CombinedLoader(given, mode="sequential")
-    combined = _with_parts(combined, partial(_prepare, kind=kind, overfit=overfit, rank=rank))
+    prepare = partial(_prepare, kind=kind, overfit=overfit, world=world, shards=shards)
+    combined = _with_parts(combined, prepare)
     given = combined if is_combined else combined.iterables
     loaders = combined.flattened if combined.mode == "sequential" else [combined]
     if seeds_data:
@@ -127,7 +131,7 @@ def _with_parts(loader: Any, change: Callable[[Any], Any]) -> Any:
     return combined
 
 
-def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
+def _prepare(loader: Any, kind: str, *, overfit: Limit, world: World, shards: bool) -> Any:
     if not isinstance(loader, Iterable):
         raise ConfigError(
             f"The {kind} loader is not iterable.",
@@ -136,9 +140,11 @@ def _prepare(loader: Any, kind: str, *, overfit: Limit, rank: int) -> Any:
         )
     if isinstance(loader, DataLoader):
         if loader.num_workers and loader.worker_init_fn is None and workers_are_seeded():
-            loader.worker_init_fn = SeedWorker(rank)
+            loader.worker_init_fn = SeedWorker(world.rank)
         if overfit:
             loader = _without_shuffling(loader)
+        if shards:
+            loader = shard(loader, world, training=kind == "train")
     return loader
 
 

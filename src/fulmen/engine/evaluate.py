@@ -21,7 +21,7 @@ from fulmen.engine.data import (
 from fulmen.engine.dispatch import check_batch_hooks, spanned, step_caller
 from fulmen.engine.loaders import begin_pass
 from fulmen.engine.logbook import OUTSIDE
-from fulmen.engine.position import loading_epoch, validation_start
+from fulmen.engine.position import evaluation_start, loading_epoch
 from fulmen.engine.progress import QuietPoint
 from fulmen.engine.replay import Start
 from fulmen.engine.states import RunningStage, TrainerFn
@@ -48,7 +48,8 @@ def load_evaluation_data(run: Run, kind: str, *, limit: Limit | None = None) -> 
             kind,
             limit=run.data_options.limit(kind) if limit is None else limit,
             overfit=run.data_options.overfit_batches if kind == "val" and run.fn is TrainerFn.FITTING else 0,
-            rank=run.strategy.world.rank,
+            world=run.strategy.world,
+            shards=run.data_options.use_distributed_sampler,
             seeds_data=run.fn is TrainerFn.FITTING and run.data_options.exact_data,
         )
         loaders.loaded_at_epoch = loading_epoch(run, kind)
@@ -81,7 +82,7 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
         if several:
             check_batch_hooks(run, stage)
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
-            start = validation_start(run, index)
+            start = evaluation_start(run, loader, index)
             _evaluate_loader(run, stage, loader, min(length, most_batches), start, index if several else None)
         logbook.dataloader_idx = None
         logbook.slots = nowhere

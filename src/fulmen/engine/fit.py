@@ -290,7 +290,8 @@ def load_train_data(run: Run) -> None:
         run.sources["train"].request(),
         limit=run.data_options.limit_train_batches,
         overfit=run.data_options.overfit_batches,
-        rank=run.strategy.world.rank,
+        world=run.strategy.world,
+        shards=run.data_options.use_distributed_sampler,
         seeds_data=run.data_options.exact_data,
     )
     loaders.loaded_at_epoch = loading_epoch(run, "train")

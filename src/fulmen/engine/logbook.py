@@ -18,11 +18,13 @@ from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
 from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.history import History
+from fulmen.engine.logbook_ranks import find_common, reduce_slots, reduce_step_values
 from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot, Value, stack, synchronised
 from fulmen.errors import UsageError
 
 if TYPE_CHECKING:
     from fulmen.core.logger import Logger
+    from fulmen.runtime.collectives import Collectives
     from fulmen.strategies.strategy import Strategy
 
 SlotTable = dict[str, BaseSlot]
@@ -45,7 +47,9 @@ class Entry(NamedTuple):
 class Logbook:
     """The values of one run, and the tables that users read."""
 
-    def __init__(self, strategy: Strategy, loggers: Iterable[Logger]) -> None:
+    def __init__(
+        self, strategy: Strategy, loggers: Iterable[Logger], module: nn.Module | None = None
+    ) -> None:
         self.loggers = list(loggers)
         self.callback_table: dict[str, Value] = {}
         self.logged_table: dict[str, float] = {}
@@ -58,12 +62,18 @@ class Logbook:
         self.dirty: dict[str, list[BaseSlot]] = {stage: [] for stage in STAGES}
         """By stage, the slots with step values that no flush has seen."""
         self._strategy = strategy
+        self._module = module
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
         self._held: list[Entry] = []
         self._closing: str | None = None
         self.batch: Any = None
         """The batch under way, of which a mean may need the number of samples."""
         self._counted: tuple[Any, int] = (None, 1)
+
+    @property
+    def collectives(self) -> Collectives:
+        """How this process talks to others that log."""
+        return self._strategy.collectives
 
     # ------------------------------------------------------------------------------------------------- scopes
 
@@ -137,14 +147,21 @@ class Logbook:
                 name, arguments, on_step=on_step, on_epoch=on_epoch, suffix=suffix, dirty=dirty,
                 sample_count=self._sample_count,
             )  # fmt: skip
+        slot.hook, slot.loader = hook, loader
         slots[name] = slot
         return slot
 
     def add_collection(self, collection: nn.Module, arguments: LogArguments) -> None:
         """Log a collection of metrics, which computes all its values at once."""
-        name = f"{COLLECTION} {id(collection)}"
-        slot = self.slots.get(name) or self.open_slot(name, collection, arguments)
+        slot = self.slots.get(_collection_name(collection))
+        if slot is None:
+            slot = self.open_metric_slot("", collection, arguments)
         slot.add(collection)
+
+    def open_metric_slot(self, name: str, metric: nn.Module, arguments: LogArguments) -> BaseSlot:
+        """The slot of a metric, or of a collection, which has no name of its own."""
+        of_collection = isinstance(metric, nn.ModuleDict)
+        return self.open_slot(_collection_name(metric) if of_collection else name, metric, arguments)
 
     def _sample_count(self) -> int:
         """Number of samples in the batch under way; found out once per batch, and only when a mean asks."""
@@ -158,6 +175,9 @@ class Logbook:
 
     def flush_step(self, step: int, epoch: int) -> None:
         """Give the step values logged since the last flush to everybody."""
+        if self.collectives.size > 1:
+            slots = find_common(self, self.dirty["train"], self._module, all_had_batches=True)
+            reduce_step_values(slots, self.collectives)
         self.settle()
         self._publish(self._take_dirty("train"), step, epoch)
 
@@ -182,10 +202,12 @@ class Logbook:
     def close_epoch(self, stage: str) -> None:
         """The last batch is done: readers now see what the epoch came to, whatever is still logged."""
         self._closing = stage
+        self._bring_together()
         self.settle()
 
     def flush_epoch(self, stage: str, step: int, epoch: int, *, publish: bool = True) -> dict[str, float]:
         """Give the epoch's values to everybody and start anew; returns them by the names loggers show."""
+        self._bring_together()
         self.settle()
         entries = self._epoch_entries(stage)
         for slot in self._due(stage):
@@ -239,6 +261,18 @@ class Logbook:
             if slot.on_epoch and slot.used
         ]
 
+    def _bring_together(self) -> None:
+        """Let what was logged in the epoch that ends be what all ranks logged."""
+        if self.collectives.size == 1 or self._closing is None:
+            return
+        logged = [slot for slot in self._due(self._closing) if not slot.reduced]
+        slots = find_common(self, logged, self._module)
+        reduce_slots(slots, self.collectives)
+        with synchronised(slots):
+            for slot in slots:
+                slot.reduced = True
+                self._show_epoch_value(slot)
+
     def settle(self) -> None:
         """Bring `callback_table` up to date with the values of this moment."""
         for slot in self.dirty["train"]:
@@ -248,11 +282,11 @@ class Logbook:
                     self.callback_table[f"{name}_step{slot.suffix}"] = value
                 if not (slot.on_epoch and self._closing == "train"):  # then the plain name is the epoch's
                     self.callback_table[name + slot.suffix] = value
+        alone = self.collectives.size == 1
         if self._closing is not None:
-            due = [slot for slot in self._due(self._closing) if not slot.reduced]
-            with synchronised(due):
-                for slot in due:
-                    slot.reduced = True
+            for slot in self._due(self._closing):
+                if not slot.reduced and (alone or isinstance(slot, Slot)):  # metrics would communicate
+                    slot.reduced = alone or slot.arguments.rank_zero_only
                     self._show_epoch_value(slot)
 
     def _show_epoch_value(self, slot: BaseSlot) -> None:
@@ -351,6 +385,10 @@ class ScopedSlots(dict[str, BaseSlot]):
         self.hook = hook
         self.loader = dataloader_idx
         self.stage = stage_of(hook)
+
+
+def _collection_name(collection: nn.Module) -> str:
+    return f"{COLLECTION} {id(collection)}"
 
 
 def stage_of(hook: str) -> str:

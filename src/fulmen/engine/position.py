@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fulmen.base.generators import RandomState, isolate_rng
+from fulmen.base.generators import RandomState, isolate_rng, reseed
 from fulmen.base.random import derive_seed, seed_of_this_moment
 from fulmen.base.report import warn
 from fulmen.engine.combined_loader import length_of
@@ -33,7 +33,9 @@ _TRAINING, _VALIDATION = range(2)
 
 def seed_data(run: Run) -> None:
     """Decide what the random numbers drawn for a batch are derived from; a checkpoint may know better."""
-    run.data_seed = seed_of_this_moment()
+    run.data_seed = run.strategy.broadcast(seed_of_this_moment())
+    if run.strategy.world.rank:  # dropout and the like are drawn anew in each process
+        reseed(derive_seed(run.data_seed, run.strategy.world.rank))
 
 
 def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
@@ -57,6 +59,7 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
         leave_pass(loader, states)
     start = Start(
         _seed(run, _TRAINING, progress.epoch),
+        *_common_order(run, run.epoch_random_state, generators, _TRAINING, progress.epoch),
         0 if _is_moved_by_hand(run, position) else progress.batch,
         () if was_left else states,
         done=done,
@@ -98,15 +101,37 @@ def loading_epoch(run: Run, kind: str) -> int:
     return run.resumed_loading_epochs.pop(kind, run.progress.epoch)
 
 
-def validation_start(run: Run, loader_index: int) -> Start:
-    """The beginning of a validation."""
-    return Start(_seed(run, _VALIDATION, loader_index, run.progress.total_batch))
+def evaluation_start(run: Run, loader: Any, loader_index: int) -> Start:
+    """The beginning of a validation, of a test or of a prediction."""
+    moment = (_VALIDATION, loader_index, run.progress.total_batch)
+    if run.strategy.world.size == 1:
+        return Start(_seed(run, *moment))
+    generators = generators_of([loader])
+    return Start(
+        _seed(run, *moment), *_common_order(run, RandomState.capture(generators), generators, *moment)
+    )
 
 
 def _seed(run: Run, *parts: int) -> int | None:
     if run.fn is not TrainerFn.FITTING or not run.data_options.exact_data:
         return None
     return derive_seed(run.data_seed, run.strategy.world.rank, *parts)
+
+
+def _common_order(
+    run: Run, state: RandomState, generators: list[Any], *parts: int
+) -> tuple[int | None, RandomState | None]:
+    """What the order of the samples follows from, where all ranks go over the same: what rank 0 has.
+
+    So it is the order of a single process that has come to the same random numbers.
+    """
+    world = run.strategy.world
+    if world.size == 1:
+        return None, None
+    of_rank_0 = run.strategy.broadcast(state)
+    if world.rank:
+        of_rank_0.restore_others(generators)
+    return derive_seed(run.data_seed, 0, *parts), of_rank_0 if world.rank else None
 
 
 @contextmanager

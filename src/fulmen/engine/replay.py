@@ -27,7 +27,16 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from fulmen.base.generators import SideStream, isolate_rng, put_torch, reseed, reseed_generator, seeded
+from fulmen.base.generators import (
+    RandomState,
+    SideStream,
+    begun_at,
+    isolate_rng,
+    put_torch,
+    reseed,
+    reseed_generator,
+    seeded,
+)
 from fulmen.base.random import derive_seed, seed_of
 from fulmen.base.report import info
 from fulmen.engine.combined_loader import CombinedLoader
@@ -49,12 +58,24 @@ class Start:
 
     seed: int | None = None
     """Without one they are drawn as in a plain loop: from the global generators, by whoever comes first."""
+    order_seed: int | None = None
+    """Where several processes go over the same order, what rank 0 has for a seed."""
+    order_state: RandomState | None = None
+    """What the generators of rank 0 are when it begins; None on rank 0, and alone."""
     skip: int = 0
     """Batches that are done."""
     states: Sequence[Any] = ()
     """Of each part of the loader, what `states_of` gave."""
     done: bool = False
     """Whether no batch is left: states are taken up, and nothing is begun."""
+
+    def of_part(self, index: int, turn: int, skip: int) -> Start:
+        """Where a part of the loader begins, in its first turn or in one of those that follow."""
+        seed, order_seed = (
+            None if whole is None else derive_seed(whole, index, turn)
+            for whole in (self.seed, self.order_seed)
+        )
+        return Start(seed, order_seed, self.order_state, skip)
 
 
 # ------------------------------------------------------------------------------------------ map-style loaders
@@ -66,13 +87,13 @@ class Indices(WrappingSampler):
     def __init__(self, wrapped: Any, *, with_seeds: bool) -> None:
         super().__init__(wrapped)
         self.with_seeds = with_seeds
-        self._begin = partial(_IndexPass, wrapped, None, 0, again=False, with_seeds=with_seeds)
+        self._begin = partial(_IndexPass, wrapped, Start(), again=False, with_seeds=with_seeds)
         self.latest: _IndexPass | None = None
         """The iteration that was begun last."""
 
-    def begin(self, seed: int | None, skip: int, *, again: bool) -> None:
+    def begin(self, start: Start, *, again: bool) -> None:
         """Say what the next iteration is; `again`, if it does not begin when the pass over all data does."""
-        self._begin = partial(_IndexPass, self.wrapped, seed, skip, again=again, with_seeds=self.with_seeds)
+        self._begin = partial(_IndexPass, self.wrapped, start, again=again, with_seeds=self.with_seeds)
 
     def __iter__(self) -> Iterator[Any]:
         self.latest = self._begin()
@@ -82,13 +103,15 @@ class Indices(WrappingSampler):
 class _IndexPass:
     """One iteration over the indices of a sampler.
 
-    It begins with the random numbers of the run, as in a plain loop. What a sampler draws later, and what it
-    draws where this is not the first iteration of a pass, comes from a stream of its own: at those moments,
-    the numbers of the run depend on how far training is.
+    It begins with the random numbers of the run, as in a plain loop; of several processes, with those of rank
+    0. What a sampler draws later, and what it draws where this is not the first iteration of a pass, comes
+    from a stream of its own: at those moments, the numbers of the run depend on how far training is.
     """
 
-    def __init__(self, sampler: Any, seed: int | None, skip: int, *, again: bool, with_seeds: bool) -> None:
-        self._sampler, self._seed, self._skip, self._again = sampler, seed, skip, again
+    def __init__(self, sampler: Any, start: Start, *, again: bool, with_seeds: bool) -> None:
+        self._sampler, self._seed, self._skip = sampler, start.seed, start.skip
+        self._order_seed = start.seed if start.order_seed is None else start.order_seed
+        self._again = again
         self._with_seeds = with_seeds
         self._rest: Iterator[Any] | None = None
 
@@ -108,9 +131,9 @@ class _IndexPass:
 
     def _after_those_skipped(self) -> Iterator[Any]:
         indices = iter(self._sampler)
-        if self._seed is None:
+        if self._order_seed is None:
             return _without(indices, self._skip)
-        stream = SideStream(derive_seed(self._seed, -1))
+        stream = SideStream(derive_seed(self._order_seed, -1))
         with stream if self._again else nullcontext():
             first = list(islice(indices, 1))
         if _draws_at_first(self._sampler):
@@ -151,6 +174,8 @@ def _draws_at_first(sampler: Any) -> bool:
     """Whether a sampler is known to draw from the global generators at its first index only, if at all."""
     if type(sampler) is BatchSampler:
         return _draws_at_first(sampler.sampler)
+    if isinstance(sampler, WrappingSampler):
+        return _draws_at_first(sampler.wrapped)
     known = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
     return type(sampler) in (*known, list, tuple, range)
 
@@ -245,32 +270,28 @@ def open_pass(loader: Any, start: Start) -> Iterator[Any]:
             if stateful is not None and state is not None:
                 stateful.load_state_dict(state)
         return iter(())
-    if isinstance(loader, CombinedLoader):
-        parts, states = loader.flattened, dict(enumerate(start.states))
+    with begun_at(start.order_state) if start.order_state else nullcontext():
+        if isinstance(loader, CombinedLoader):
+            parts, states = loader.flattened, dict(enumerate(start.states))
 
-        def open_one(index: int, turn: int, skip: int) -> Iterator[Any]:
-            seed = None if start.seed is None else derive_seed(start.seed, index, turn)
-            return _open_part(parts[index], seed, skip, states.pop(index, None), catch_up, again=turn > 0)
+            def open_one(index: int, turn: int, skip: int) -> Iterator[Any]:
+                part = start.of_part(index, turn, skip)
+                return _open_part(parts[index], part, states.pop(index, None), catch_up, again=turn > 0)
 
-        batches = (batch for batch, _, _ in loader.iterate(open_one, start.skip))
-    else:
-        state = start.states[0] if start.states else None
-        batches = _open_part(loader, start.seed, start.skip, state, catch_up)
-    for go_over in catch_up:  # only now, for loaders draw random numbers when they are opened, too
-        go_over()
+            batches = (batch for batch, _, _ in loader.iterate(open_one, start.skip))
+        else:
+            state = start.states[0] if start.states else None
+            batches = _open_part(loader, start, state, catch_up)
+        for go_over in catch_up:  # only now, for loaders draw random numbers when they are opened, too
+            go_over()
     return batches
 
 
 def _open_part(
-    loader: Any,
-    seed: int | None,
-    skip: int,
-    state: Any,
-    catch_up: list[Callable[[], object]],
-    *,
-    again: bool = False,
+    loader: Any, start: Start, state: Any, catch_up: list[Callable[[], object]], *, again: bool = False
 ) -> Iterator[Any]:
     """Open one loader; adds to `catch_up` what goes over the batches that are done."""
+    seed, skip = start.seed, start.skip
     indices = _indices_of(loader)
     if indices is None:
         stateful = _stateful(loader)
@@ -285,14 +306,15 @@ def _open_part(
         if drops:
             catch_up.append(partial(_draw_and_drop, batches, drops, _name_of(loader)))
         return batches
-    indices.begin(seed, skip, again=again)
+    indices.begin(start, again=again)
     if seed is None or not again:
         batches = iter(loader)
-        if skip and indices.latest is not None:
+        if (skip or start.order_state) and indices.latest is not None:
             catch_up.append(indices.latest.catch_up)
         return batches
+    order_seed = seed if start.order_seed is None else start.order_seed
     for number, generator in enumerate(generators_of([loader])):
-        reseed_generator(generator, derive_seed(seed, number))
+        reseed_generator(generator, derive_seed(order_seed, number))
     with seeded(seed):
         return iter(loader)
 

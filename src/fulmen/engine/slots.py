@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from fulmen.core.log_arguments import LogArguments
 from fulmen.errors import ConfigError, UsageError, did_you_mean
+from fulmen.runtime.packing import GATHER, Part
 
 Value = Tensor | float
 
@@ -22,20 +26,21 @@ FOLD_EVERY = 64
 COLLECTION = "collection of metrics"
 """The name, with the object's id behind it, that a collection is kept under; its values have their own."""
 
-_REDUCTIONS = ("mean", "sum", "min", "max")
+_OPERATIONS = {"mean": "sum", "sum": "sum", "min": "min", "max": "max"}
+"""The reductions that have a name, and how the ranks' shares become one."""
 
 
 def parse_reduction(reduce_fx: Any) -> str | Callable[[Tensor], Tensor]:
     """The name of a known reduction, or the callable itself."""
     named = {torch.mean: "mean", torch.sum: "sum", torch.min: "min", torch.max: "max", "avg": "mean"}
     known = named.get(reduce_fx, reduce_fx)
-    if known in _REDUCTIONS or (callable(known) and not isinstance(known, str)):
+    if known in list(_OPERATIONS) or (callable(known) and not isinstance(known, str)):
         return known
     raise ConfigError(
         "`reduce_fx` is unknown.",
         received=repr(reduce_fx),
-        expected=f"{', '.join(_REDUCTIONS)}, or a callable",
-        fix=did_you_mean(str(reduce_fx), _REDUCTIONS),
+        expected=f"{', '.join(_OPERATIONS)}, or a callable",
+        fix=did_you_mean(str(reduce_fx), _OPERATIONS),
     )
 
 
@@ -84,6 +89,11 @@ class BaseSlot(ABC):
         """Whether a checkpoint brought it, and nobody logged to it since."""
         self.epoch_shown: dict[str, Value] = {}
         """The epoch's values under the names that loggers show."""
+        self.hook = ""
+        self.loader: int | None = None
+        """Where it is logged: in which hook, for which of several loaders."""
+        self.place = _place_of_the_user()
+        """Where in the user's code it was logged first."""
         self._dirty = dirty
 
     @abstractmethod
@@ -163,6 +173,7 @@ class Slot(BaseSlot):
             self._mark_fresh()
         if self.on_epoch:
             self.reduced = False
+            self._combined = None
             self._pending.append(value)
             if self.weighs:
                 self._weights.append(self._sample_count() if batch_size is None else batch_size)
@@ -204,10 +215,12 @@ class Slot(BaseSlot):
         self._weights: list[float] = []
         self._total: Value | None = None
         self._weight = 0.0
+        self._combined: tuple[Value, Value] | None = None
+        """What all ranks came to: value and weight."""
 
     @property
     def used(self) -> bool:
-        return self._total is not None or bool(self._pending)
+        return self._total is not None or bool(self._pending) or self._combined is not None
 
     def _fold(self) -> None:
         """Fold the values held into one; always at the same counts, so that sums round reproducibly."""
@@ -251,10 +264,29 @@ class Slot(BaseSlot):
         return {self.name: self.last}
 
     def epoch_values(self) -> dict[str, Value]:
-        total, weight = self.partial()
+        total, weight = self._combined or self.partial()
         if not self.weighs:
             return {self.name: total}
         return {self.name: total / weight if weight else float("nan")}
+
+    def parts(self) -> list[Part]:
+        """What this rank gives to the value of all; of one that logged nothing, what changes nothing."""
+        if callable(self.reduction):
+            return [Part([stack(self._pending)] if self._pending else [], GATHER)]
+        self._fold()
+        nothing = {"min": math.inf, "max": -math.inf}.get(self.reduction, 0.0)
+        total = torch.as_tensor(nothing if self._total is None else self._total)
+        value = Part([total if total.dtype is torch.float64 else total.float()], _OPERATIONS[self.reduction])
+        return [value, Part([torch.tensor(self._weight, dtype=torch.float64)], "sum")]
+
+    def take_combined(self, combined: list[list[list[Tensor]]]) -> None:
+        """Have the value that the parts of all ranks came to."""
+        if callable(self.reduction):
+            values = [tensor for rank in combined[0] for tensor in rank]
+            self._combined = self.reduction(torch.cat(values)), 1.0
+        else:
+            (total,), (weight,) = combined[0][0], combined[1][0]
+            self._combined = total, weight.to(total.device) if self.weighs else 1.0
 
     def restore_step_values(self, values: dict[str, Value]) -> None:
         (self.last,) = values.values()
@@ -352,6 +384,14 @@ class MetricSlot(BaseSlot):
     def reset(self) -> None:
         self.metric.reset()
         self._used = False
+
+
+def _place_of_the_user() -> str:
+    """File and line of the code outside of fulmen that is being run."""
+    frame = sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("fulmen."):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _number(name: str, value: Any) -> Tensor:

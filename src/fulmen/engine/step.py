@@ -81,6 +81,7 @@ class Step(ABC):
         """Clip the true gradients of one optimizer, by their norm or by value; None and 0 do nothing."""
         if not value:
             return
+        self._complete_gradients(optimizer)
         self._precision.unscale(optimizer)
         parameters = _parameters(optimizer)
         if algorithm in (None, "norm"):
@@ -91,6 +92,9 @@ class Step(ABC):
             raise UsageError(
                 "`gradient_clip_algorithm` is unknown.", received=algorithm, expected="'norm' or 'value'"
             )
+
+    def _complete_gradients(self, optimizer: Optimizer) -> None:
+        """Have the gradients of all processes, where they are not complete after `backward`."""
 
     def _loss_of(self, returned: Any) -> Tensor | None:
         """The loss in what `training_step` returned; raises `UsageError` for what cannot be one."""
@@ -281,6 +285,11 @@ class AutomaticStep(Step):
 class ManualStep(Step):
     """`training_step` does it all; the run lends it precision, hooks and counting."""
 
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._complete: set[int] = set()
+        """Optimizers, by id, whose gradients are those of all processes; until there are new ones."""
+
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
         self._logbook.slots = self._scope
         if self._context is None:
@@ -299,6 +308,7 @@ class ManualStep(Step):
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         for call in self._hooks.on_before_backward:
             call(loss)
+        self._complete.clear()
         (self._module_backward or Tensor.backward)(self._precision.scale(loss), *args, **kwargs)
         for call in self._hooks.on_after_backward:
             call()
@@ -319,7 +329,13 @@ class ManualStep(Step):
         self._run.progress.optimizer_step += 1
         return result
 
+    def _complete_gradients(self, optimizer: Optimizer) -> None:
+        if id(optimizer) not in self._complete:
+            self._run.strategy.complete_gradients(_parameters(optimizer))
+            self._complete.add(id(optimizer))
+
     def _before_step(self, optimizer: Optimizer) -> None:
+        self._complete_gradients(optimizer)
         self._precision.unscale(optimizer)
         for call in self._hooks.on_before_optimizer_step:
             call(optimizer)

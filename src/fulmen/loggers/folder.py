@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fulmen.base import files
@@ -67,6 +67,9 @@ class FolderLogger(Logger):
         """Folder of this version: `version_N` for a number N; below it `sub_dir`, where there is one."""
         version = self.version if isinstance(self.version, str) else f"version_{self.version}"
         return files.join(self.root_dir, version, *([self._sub_dir] if self._sub_dir else []))
+
+    def agree_on_version(self, broadcast: Callable[[Any], Any]) -> None:
+        self._version = broadcast(self.version)
 
     def position(self) -> dict[str, Any]:
         """Where its records end; `rewind` takes back what follows, if that is in the same folder."""

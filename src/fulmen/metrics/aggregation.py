@@ -128,7 +128,7 @@ class Reduction(Aggregate):
     def compute(self) -> Tensor:
         """Of all values that were added."""
         self._speak_of_all()
-        return self.value.to(self.dtype)
+        return self.value.to(self.dtype, copy=True)
 
 
 class SumMetric(Reduction):

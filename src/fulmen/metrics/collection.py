@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -85,6 +84,13 @@ class MetricCollection(nn.ModuleDict):
 
     def _group(self) -> None:
         """Find out who keeps the same states."""
+        wanted = () if isinstance(self._sharing, bool) else self._sharing
+        if unknown := {name for names in wanted for name in names} - self._modules.keys():
+            raise ConfigError(
+                "`compute_groups` has names of metrics that there are not.",
+                received=", ".join(map(repr, sorted(unknown))),
+                expected=f"of {', '.join(map(repr, self._modules))}",
+            )
         alike: dict[Hashable, list[Metric]] = {}
         for name, metric in self._modules.items():
             alike.setdefault(self._key(name, metric), []).append(metric)  # pyright: ignore[reportArgumentType]
@@ -96,7 +102,7 @@ class MetricCollection(nn.ModuleDict):
         if isinstance(self._sharing, Sequence):
             return next((i for i, names in enumerate(self._sharing) if name in names), name)
         if self._sharing and metric.update_options is not None:
-            return type(metric).update, metric.update_options
+            return type(metric).update, metric.update_options, *metric._defaults
         return name
 
     @property
@@ -251,6 +257,12 @@ class _Group:
         self.metrics = metrics
         self._apart = False
         """Whether they were found to hold different things; they do until they are reset."""
+        if len({tuple(metric._defaults) for metric in metrics if len(metrics) > 1}) > 1:
+            raise ConfigError(
+                "Metrics of a group share their states, and these have different ones.",
+                received="; ".join(f"{type(m).__name__}: {', '.join(m._defaults)}" for m in metrics),
+                fix="leave them out of `compute_groups`",
+            )
         if len(metrics) > 1 and not any(metric.update_count for metric in metrics):
             self.share()
 
@@ -271,7 +283,7 @@ class _Group:
     @property
     def _is_one(self) -> bool:
         """Whether one update does for all. States that are equal, as after a checkpoint, become one again."""
-        if len(self.metrics) == 1 or self.is_in_step:
+        if self.is_in_step:
             return True
         if not self._apart:
             self._apart = not all(self._is_equal(other) for other in self.metrics[1:])
@@ -281,37 +293,44 @@ class _Group:
 
     def _is_equal(self, other: Any) -> bool:
         leader = self.metrics[0]
-        return other.update_count == leader.update_count and all(
-            torch.equal(own, same)
-            for name in leader._defaults
-            for own, same in zip_longest(
-                tensors_of(leader.__dict__[name]), tensors_of(other.__dict__[name]), fillvalue=torch.empty(0)
-            )
-        )
+        if other.update_count != leader.update_count:
+            return False
+        pairs = [(tensors_of(vars(leader)[name]), tensors_of(vars(other)[name])) for name in leader._defaults]
+        return all(len(own) == len(same) and all(map(torch.equal, own, same)) for own, same in pairs)
 
     def share(self) -> None:
         """Give all what the first has."""
         self._apart = False
         leader, *others = self.metrics
         states, count = leader.metric_state, leader._update_count
+        leader.__dict__["_shares_lists"] = True  # past `nn.Module.__setattr__`, as this is in every update
         for metric in others:
             metric._put_states(states, count)
+            metric.__dict__["_shares_lists"] = True
 
     def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a batch."""
         leader = self.metrics[0]
-        if self._is_one:
-            leader.update(*args, **accepted(leader, kwargs))
-            self.share()
-        else:
+        if len(self.metrics) == 1 or not self._is_one:
             for metric in self.metrics:
                 metric.update(*args, **accepted(metric, kwargs))
+            return
+        leader.__dict__["_shares_lists"] = False  # the others get what is added to them
+        try:
+            leader.update(*args, **accepted(leader, kwargs))
+        finally:
+            self.share()
 
     def step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Add a batch; returns each one's value of it."""
         if len(self.metrics) == 1 or not self._is_one:
             return [metric(*args, **accepted(metric, kwargs)) for metric in self.metrics]
-        values = step_together(self.metrics, args, accepted(self.metrics[0], kwargs))
+        leader = self.metrics[0]
+        leader.__dict__["_shares_lists"] = False
+        try:
+            values = step_together(self.metrics, args, accepted(leader, kwargs))
+        finally:
+            self.share()
         for metric, value in zip(self.metrics, values, strict=True):
             metric._forward_cache = value
         return values

@@ -38,6 +38,7 @@ def fold(reduction: Reduction, states: Sequence[State], counts: Sequence[int]) -
     if callable(reduction):
         return reduction(stacked)
     if reduction == "mean":
+        stacked = stacked if stacked.is_floating_point() else stacked.to(torch.get_default_dtype())
         weights = torch.tensor(counts, dtype=stacked.dtype, device=stacked.device)
         return torch.tensordot(weights / weights.sum(), stacked, dims=1)
     return _REDUCED[reduction](stacked)

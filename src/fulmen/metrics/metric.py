@@ -122,9 +122,16 @@ class Metric(Arithmetic, Stateful, ABC):
                     expected=type(self).__name__,
                 )
             states, count = incoming_state.metric_state, incoming_state._update_count
+        elif not isinstance(incoming_state, dict) or incoming_state.keys() != self._defaults.keys():
+            raise UsageError(
+                f"These are no states of a {type(self).__name__}.",
+                received=list(incoming_state) if isinstance(incoming_state, dict) else incoming_state,
+                expected=f"a {type(self).__name__}, or a dict of {', '.join(self._defaults)}",
+            )
         else:
             states, count = incoming_state, 1
         if count:
+            self._own_lists()
             counts = [self._update_count, count]
             self._put_states(self.combine_states([self.metric_state, states], counts), sum(counts))
 
@@ -176,6 +183,8 @@ class Metric(Arithmetic, Stateful, ABC):
         if not self.compute_on_step:
             self.update(*args, **kwargs)
             return None
+        if self._shares_lists:
+            self._own_lists()
         return step_together([self], args, kwargs)[0]
 
     @property
@@ -276,6 +285,8 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
             return update(self, *args, **kwargs)
         if self._before_sync is not None:
             self._check_unsynced("update")
+        if self._shares_lists:
+            self._own_lists()
         if torch.is_grad_enabled() and not self._keeps_no_graph:
             torch.set_grad_enabled(False)  # half of what a `with torch.no_grad()` costs
             try:
@@ -302,9 +313,11 @@ def _caching(compute: Callable[..., Any]) -> Callable[..., Any]:
     def caching(self: Metric, *args: Any, **kwargs: Any) -> Any:
         if type(self).compute is not caching:  # called through `super()`
             return compute(self, *args, **kwargs)
+        if not self._defaults:  # its value is that of other metrics, which may be updated by themselves
+            return compute(self, *args, **kwargs)
         if self._computed is not None:
             return self._computed
-        if not self._update_count:
+        if not (self._update_count or self._synchronises):  # other processes may have data
             warn_once(
                 f"`{type(self).__name__}.compute` was called before `update`: the value is that of no data."
             )

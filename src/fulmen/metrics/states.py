@@ -26,7 +26,9 @@ class Stateful(nn.Module):
         self._computed: Any = None
         self._forward_cache: Any = None
         self._before_sync: States | None = None
-        self._device = torch.device("cpu")
+        self._device = torch.get_default_device()
+        self._shares_lists = False
+        """Whether another metric has the same lists, so that to add to them alone takes copies."""
         self._dtype = torch.get_default_dtype()
 
     def add_state(
@@ -155,6 +157,12 @@ class Stateful(nn.Module):
         own["_computed"] = None
         if update_count is not None:
             own["_update_count"] = update_count
+
+    def _own_lists(self) -> None:
+        """Have lists that no other metric adds to, or is added to by."""
+        own = self.__dict__
+        own["_shares_lists"] = False
+        own.update({name: list(own[name]) for name in self._defaults if isinstance(own[name], list)})
 
     def _keep_lists_on_host(self) -> None:
         for state in self.metric_state.values():

@@ -37,6 +37,7 @@ def step_together(metrics: Sequence[Metric], args: tuple[Any, ...], kwargs: dict
     """
     leader = metrics[0]
     kind: Any = type(leader)
+    leader._check_unsynced("forward")
     if not leader._can_be_added_to:
         leader.update(*args, **kwargs)  # this one must see what came before; the value of the batch must not
     before, count = leader.metric_state, leader._update_count
@@ -50,6 +51,8 @@ def step_together(metrics: Sequence[Metric], args: tuple[Any, ...], kwargs: dict
     finally:  # also where the batch is one that cannot be added
         for metric in metrics:
             metric._put_states(before, count)
+    if leader.compute_on_cpu:
+        leader._keep_lists_on_host()
     return values
 
 

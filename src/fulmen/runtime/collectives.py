@@ -30,6 +30,14 @@ class Collectives(ABC):
         """The value that rank `source` has."""
 
     @abstractmethod
+    def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
+        """The tensor that rank `source` has; those of the others are as large."""
+
+    @abstractmethod
+    def gather_objects(self, value: Any) -> list[Any]:
+        """What each rank has, in the order of ranks; anything that can be pickled."""
+
+    @abstractmethod
     def barrier(self, name: str | None = None) -> None:
         """Wait until every rank is here."""
 
@@ -47,6 +55,12 @@ class Alone(Collectives):
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
         return value
+
+    def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
+        return tensor
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        return [value]
 
     def barrier(self, name: str | None = None) -> None:
         pass
@@ -77,6 +91,16 @@ class ProcessGroup(Collectives):
         values = [value]
         distributed.broadcast_object_list(values, source, group=self.group, device=self._device)
         return values[0]
+
+    def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
+        received = self._sent(tensor).clone()
+        distributed.broadcast(received, source, group=self.group)
+        return received.to(tensor.device)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.group)
+        return values
 
     def barrier(self, name: str | None = None) -> None:
         distributed.barrier(group=self.group)

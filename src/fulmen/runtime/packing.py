@@ -55,6 +55,8 @@ def _journey(part: Part) -> tuple[str, torch.dtype]:
 
     float64 holds sums of counts up to 2**53, more than anything is counted to, but not every integer.
     """
+    if part.tensors[0].is_complex():
+        return part.operation, torch.complex128
     whole = part.operation != "sum" and not part.tensors[0].dtype.is_floating_point
     return part.operation, torch.int64 if whole else torch.float64
 

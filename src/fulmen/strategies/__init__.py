@@ -2,7 +2,15 @@
 
 from fulmen.strategies.async_checkpoint_io import AsyncCheckpointIO
 from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
+from fulmen.strategies.ddp import DDPStrategy
 from fulmen.strategies.single import SingleDeviceStrategy
 from fulmen.strategies.strategy import Strategy
 
-__all__ = ["AsyncCheckpointIO", "CheckpointIO", "SingleDeviceStrategy", "Strategy", "TorchCheckpointIO"]
+__all__ = [
+    "AsyncCheckpointIO",
+    "CheckpointIO",
+    "DDPStrategy",
+    "SingleDeviceStrategy",
+    "Strategy",
+    "TorchCheckpointIO",
+]

@@ -24,10 +24,19 @@ class Strategy(ABC):
 
     name: str
     root_device: torch.device
+    wanted_device: torch.device | None = None
+    """The device that the user has named, if any."""
     world: World
     collectives: Collectives
     launcher: Launcher
     checkpoint_io: CheckpointIO
+
+    @abstractmethod
+    def place(self, devices: list[torch.device], num_nodes: int) -> None:
+        """Run on these devices of each of so many nodes; called when the Trainer is made."""
+
+    def connect(self) -> None:
+        """Meet the other processes; called in each of them when a run begins."""
 
     @abstractmethod
     def setup(self, module: nn.Module) -> None:
@@ -40,6 +49,9 @@ class Strategy(ABC):
     @abstractmethod
     def no_sync(self) -> AbstractContextManager[Any] | None:
         """Inside, gradients stay on their rank; None where there is nothing to hold back."""
+
+    def complete_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Have the gradients of all ranks, where `backward` does not see to it: in manual optimization."""
 
     @abstractmethod
     def clip_norm(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:

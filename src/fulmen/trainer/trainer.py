@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -42,50 +40,24 @@ from fulmen.engine.progress import Progress
 from fulmen.engine.result import FitResult
 from fulmen.engine.run import Run
 from fulmen.engine.states import RunningStage, TrainerFn, TrainerStatus
-from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you_mean
+from fulmen.errors import ConfigError, UsageError
 from fulmen.precision import Precision
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
-from fulmen.strategies import Strategy
+from fulmen.strategies import SingleDeviceStrategy, Strategy
+from fulmen.trainer.checking import checked
 from fulmen.trainer.checkpoint_path import (
     find_checkpoint_to_evaluate,
     find_checkpoint_to_fit,
     path_when_interrupted,
 )
+from fulmen.trainer.launching import in_all_processes
 from fulmen.trainer.view import RunView
-
-
-def _checked(init: Callable[..., None]) -> Callable[..., None]:
-    """Refuse arguments that nobody knows or that contradict one another, and let the environment set others.
-
-    `PL_TRAINER_<NAME>` variables set the arguments that are not passed.
-    """
-    names = [name for name in inspect.signature(init).parameters if name != "self"]
-
-    @functools.wraps(init)
-    def checked_init(self: Trainer, **arguments: Any) -> None:
-        for name in arguments:
-            if name not in names:
-                raise UnknownArgumentError(
-                    "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, names)
-                )
-        arguments = build.arguments_from_environment(names) | arguments
-        if arguments.get("model_registry") is not None:
-            raise ConfigError(
-                "`model_registry` names a registry, and this version uploads to none.",
-                received=repr(arguments["model_registry"]),
-                fix="a callback that uploads the checkpoints",
-            )
-        if arguments.get("barebones"):
-            build.refuse_in_barebones(arguments)
-        init(self, **arguments)
-
-    return checked_init
 
 
 class Trainer(RunView):
     """Owns the engineering of a training: devices, precision, checkpoints, logging, evaluation."""
 
-    @_checked
+    @checked
     def __init__(
         self,
         *,
@@ -165,17 +137,18 @@ class Trainer(RunView):
         )
         self._torch_switches = TorchSwitches(deterministic, benchmark, detect_anomaly)
 
-        plugin_precision, checkpoint_io = build.sort_plugins(plugins)
+        plugin_precision, checkpoint_io, environment = build.sort_plugins(plugins)
         if plugin_precision is not None and precision is not None:
             raise ConfigError("The precision is given twice, as `precision` and in `plugins`.")
-        if accelerator == "auto" and isinstance(strategy, Strategy):
-            accelerator = strategy.root_device.type
+        if accelerator == "auto" and isinstance(strategy, Strategy) and strategy.wanted_device:
+            accelerator = strategy.wanted_device.type
         self.accelerator = find_accelerator(accelerator)
-        # This version trains on one device, so that is what "auto" comes to.
-        self._devices = find_devices(self.accelerator, 1 if devices == "auto" else devices)
+        single = strategy == "single_device" or isinstance(strategy, SingleDeviceStrategy)
+        self._devices = find_devices(self.accelerator, 1 if single and devices == "auto" else devices)
         self.strategy = build.make_strategy(
-            strategy, self.accelerator, self._devices, num_nodes, checkpoint_io
-        )
+            strategy, self._devices, num_nodes, io=checkpoint_io, environment=environment,
+            sync_batchnorm=sync_batchnorm,
+        )  # fmt: skip
         self._precision = plugin_precision or build.make_precision(precision, self.strategy.root_device)
         wanted_logger = False if barebones else logger
         self.loggers = build.make_loggers(
@@ -198,6 +171,7 @@ class Trainer(RunView):
 
     # -------------------------------------------------------------------------------------------- the methods
 
+    @in_all_processes
     def fit(
         self,
         model: LightningModule,
@@ -215,12 +189,13 @@ class Trainer(RunView):
         given = {"train": train_dataloaders, "val": val_dataloaders}
         run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
-        run.ckpt_path = find_checkpoint_to_fit(self, ckpt_path)
+        run.ckpt_path = self.strategy.broadcast(find_checkpoint_to_fit(self, ckpt_path))
         run.goes_on = ckpt_path in ("last", "auto")
         with self._session(run, weights_only):
             fit(run)
         return self._result(run)
 
+    @in_all_processes
     def validate(
         self,
         model: LightningModule | None = None,
@@ -236,6 +211,7 @@ class Trainer(RunView):
             datamodule, weights_only,
         )  # fmt: skip
 
+    @in_all_processes
     def test(
         self,
         model: LightningModule | None = None,
@@ -251,6 +227,7 @@ class Trainer(RunView):
             datamodule, weights_only,
         )  # fmt: skip
 
+    @in_all_processes
     def predict(
         self,
         model: LightningModule | None = None,
@@ -350,7 +327,7 @@ class Trainer(RunView):
                 )
                 return None
             ckpt_path = "best"
-        return find_checkpoint_to_evaluate(self, ckpt_path)
+        return self.strategy.broadcast(find_checkpoint_to_evaluate(self, ckpt_path))
 
     def _new_run(
         self, fn: TrainerFn, stage: RunningStage, model: LightningModule,
@@ -378,7 +355,7 @@ class Trainer(RunView):
             module=model,
             datamodule=datamodule,
             callbacks=self.callbacks,
-            loggers=self.loggers,
+            loggers=self.loggers if self.is_global_zero else [],
             profiler=self.profiler,
             strategy=self.strategy,
             precision=self._precision,
@@ -388,18 +365,26 @@ class Trainer(RunView):
             step_options=self._step,
             report_options=self._report,
             progress=self._progress,
-            logbook=Logbook(self.strategy, self.loggers),
+            logbook=Logbook(self.strategy, self.loggers if self.is_global_zero else [], model),
             sources={k: DataSource(k, given.get(k), owners) for k in ("train", "val", "test", "predict")},
         )
         if fn is not TrainerFn.FITTING and self._run is not None:
             run.optimizers, run.schedulers = self._run.optimizers, self._run.schedulers
         return run
 
+    def show_run_of(self, model: LightningModule, tables: list[dict[str, Any]]) -> None:
+        """Show what a run in other processes came to."""
+        self._run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, None, {})
+        self._run.logbook.put_tables(tables)
+        self._status = TrainerStatus.FINISHED
+
     @contextmanager
     def _session(self, run: Run, weights_only: bool | None) -> Iterator[None]:
         """Around every loop: what comes before it, what follows, and what happens when it fails."""
         self._run = run
         self._status = TrainerStatus.RUNNING
+        for logger in self.loggers if self.world_size > 1 else ():
+            logger.agree_on_version(self.strategy.broadcast)
         outcome = "failed"
         with run.signals.handled():
             try:

@@ -31,6 +31,12 @@ class Recorder(Collectives):
     def broadcast(self, value: Any, source: int = 0) -> Any:
         raise NotImplementedError
 
+    def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
+        raise NotImplementedError
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        raise NotImplementedError
+
     def barrier(self, name: str | None = None) -> None:
         raise NotImplementedError
 

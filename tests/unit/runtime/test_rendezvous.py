@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ ALONE = World()
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rendezvous, "_stores", {})
+    monkeypatch.setattr(rendezvous, "_times_met", Counter())
     monkeypatch.setattr(rendezvous, "_given_up", None)
     monkeypatch.setattr(ports, "_port", None)
     monkeypatch.setattr(ports, "_reserved", None)
@@ -51,10 +53,11 @@ def test_group_comes_and_goes_and_comes(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_file_is_there_only_as_long_as_needed(tmp_path: Path) -> None:
     file = tmp_path / "meeting"
-    connect(url=f"file://{file}")
-    assert file.exists()
-    rendezvous.disconnect()
-    assert not file.exists()
+    for _ in range(2):
+        connect(url=f"file://{file}")
+        assert list(tmp_path.iterdir())
+        rendezvous.disconnect()
+        assert not list(tmp_path.iterdir())
 
 
 def test_file_that_another_run_has_left_does_no_harm(tmp_path: Path) -> None:

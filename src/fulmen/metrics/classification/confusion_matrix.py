@@ -21,7 +21,7 @@ Normalize = Literal["true", "pred", "all", "none"] | None
 def _normalized(task: Task, counts: Tensor, normalize: Normalize, dtype: torch.dtype) -> Tensor:
     matrix = task.matrix(counts)
     if normalize in (None, "none"):
-        return matrix
+        return matrix.clone()  # not the counts themselves, which go on
     dims = {"true": (-1,), "pred": (-2,), "all": (-2, -1)}[normalize]
     return divide(matrix.to(dtype), matrix.sum(dims, keepdim=True).to(dtype))
 

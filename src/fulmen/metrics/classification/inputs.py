@@ -146,14 +146,13 @@ def thresholded(preds: Tensor, threshold: float) -> Tensor:
 @functools.lru_cache(maxsize=32)
 def _cut(threshold: float, dtype: torch.dtype) -> Tensor:
     """A scalar on the host, which goes to any device: one that is no tensor takes twice as long."""
-    return torch.tensor(threshold, dtype=dtype)
+    return torch.tensor(threshold, dtype=dtype, device="cpu")
 
 
 @functools.lru_cache(maxsize=32)
 def _cut_of_logits(threshold: float, dtype: torch.dtype) -> Tensor:
-    if 0 < threshold < 1:
-        return torch.tensor(math.log(threshold / (1 - threshold)), dtype=dtype)
-    return torch.tensor(math.copysign(math.inf, threshold - 0.5), dtype=dtype)
+    logit = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.inf * (threshold - 0.5)
+    return torch.tensor(logit, dtype=dtype, device="cpu")
 
 
 def most_likely(preds: Tensor, target: Tensor, top_k: int = 1) -> Tensor:

@@ -285,12 +285,12 @@ def _steps(number: int, step: int, dim: int, like: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def _label_steps(num_labels: int, ndim: int) -> Tensor:
     """The index of each label, along dimension 1."""
-    return torch.arange(num_labels).view([-1 if i == 1 else 1 for i in range(ndim)])
+    return torch.arange(num_labels, device="cpu").view([-1 if i == 1 else 1 for i in range(ndim)])
 
 
 @functools.lru_cache(maxsize=64)
 def _few_ones(number: int) -> Tensor:
-    return torch.ones(number, dtype=torch.int64)
+    return torch.ones(number, dtype=torch.int64, device="cpu")
 
 
 def _check_multidim_average(value: str) -> None:

@@ -24,7 +24,7 @@ Dims = int | tuple[int, ...] | None
 def peak_signal_noise_ratio(
     preds: Tensor,
     target: Tensor,
-    data_range: Range,
+    data_range: Range = 3.0,
     base: float = 10.0,
     reduction: Reduction = "elementwise_mean",
     dim: Dims = None,
@@ -44,7 +44,7 @@ class PeakSignalNoiseRatio(Metric):
 
     Args:
         data_range: how far apart the least and the greatest possible value are; or both, as (least,
-            greatest), and what lies beyond is clamped.
+            greatest), and what lies beyond is clamped. The default is torchmetrics', and seldom right.
         base: of the logarithm.
         reduction: of the ratios, where `dim` leaves several: "elementwise_mean", "sum", or "none" for all of
             them, in one dimension.
@@ -60,7 +60,7 @@ class PeakSignalNoiseRatio(Metric):
 
     def __init__(
         self,
-        data_range: Range,
+        data_range: Range = 3.0,
         base: float = 10.0,
         reduction: Reduction = "elementwise_mean",
         dim: Dims = None,

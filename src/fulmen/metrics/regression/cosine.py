@@ -43,6 +43,13 @@ class CosineSimilarity(BlockMetric):
     def update_options(self) -> Hashable:
         return self._keeps_all
 
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        if self._keeps_all:  # at once, so that samples stay in order
+            self.similarity.append(_similarities(preds, target))
+        else:
+            super().update(preds, target)
+
     def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
         return _vectors(preds, target)
 
@@ -51,8 +58,6 @@ class CosineSimilarity(BlockMetric):
 
     def _with_blocks(self, states: States, kept: Iterable[Tensor]) -> States:
         similarity = torch.cat([_similarity(block) for block in kept])
-        if self._keeps_all:
-            return {**states, "similarity": [*states["similarity"], similarity]}
         total: Any = states["total"]
         counted: Any = states["count"]
         return {
@@ -63,10 +68,10 @@ class CosineSimilarity(BlockMetric):
 
     def compute(self) -> Tensor:
         """The similarity over all batches."""
-        states: Any = self._settled(self.metric_state)
         if self._keeps_all:
-            parts = states["similarity"]
-            return torch.cat(parts).to(self.dtype) if parts else torch.empty(0, device=self.device)
+            none = torch.empty(0, dtype=self.dtype, device=self.device)
+            return torch.cat([none, *self.similarity]).to(self.dtype)
+        states: Any = self._settled(self.metric_state)
         return (states["total"] if self.reduction == "sum" else states["total"] / states["count"]).to(
             self.dtype
         )
@@ -75,12 +80,16 @@ class CosineSimilarity(BlockMetric):
 def cosine_similarity(preds: Tensor, target: Tensor, reduction: Reduction | None = "sum") -> Tensor:
     """The cosine of the angle between each prediction and its target; see `CosineSimilarity`."""
     check_option("reduction", reduction, ("sum", "mean", "none", None))
-    similarity = torch.cat([_similarity(block) for block in blocks(_vectors, preds, target)])
+    similarity = _similarities(preds, target)
     if reduction == "sum":
         similarity = similarity.sum(dtype=widest(preds))
     elif reduction == "mean":
         similarity = similarity.mean(dtype=widest(preds))
     return similarity.to(result_dtype(preds, target))
+
+
+def _similarities(preds: Tensor, target: Tensor) -> Tensor:
+    return torch.cat([_similarity(block) for block in blocks(_vectors, preds, target)])
 
 
 def _vectors(preds: Tensor, target: Tensor) -> Tensor:

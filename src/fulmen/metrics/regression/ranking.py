@@ -216,7 +216,7 @@ def _tau_and_p(preds: Tensor, target: Tensor, variant: str, alternative: str) ->
         p = torch.erfc(z.abs() / math.sqrt(2))
     else:
         p = torch.erfc((z if alternative == "greater" else -z) / math.sqrt(2)) / 2
-    return tau.clamp(-1, 1), p
+    return tau.clamp(-1, 1), torch.where(tau.isnan(), torch.nan, p)
 
 
 def _pairs(sizes: Tensor) -> Tensor:

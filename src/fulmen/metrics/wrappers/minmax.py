@@ -26,6 +26,7 @@ class MinMaxMetric(Wrapper):
         super().__init__(**kwargs)
         self.base_metric = checked_metric(base_metric)
         self.sync_on_compute = False  # the values are those of all processes already
+        self.compute_with_cache = False  # the metric may be updated by itself
         self.add_state("min_val", torch.tensor(float("inf"), dtype=torch.float64), dist_reduce_fx="min")
         self.add_state("max_val", torch.tensor(float("-inf"), dtype=torch.float64), dist_reduce_fx="max")
 

@@ -1,0 +1,183 @@
+"""What happens to one metric must not show in another, nor in a value that was given away."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryConfusionMatrix,
+    CosineSimilarity,
+    MeanMetric,
+    MeanSquaredError,
+    Metric,
+    MetricCollection,
+    MinMaxMetric,
+    MultilabelAccuracy,
+    SumMetric,
+)
+
+PREDS, TARGET = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
+OTHERS = torch.tensor([0.9, 0.2]), torch.tensor([0, 1])
+
+
+def curves() -> MetricCollection:
+    return MetricCollection({"area": BinaryAUROC(), "precision": BinaryAveragePrecision()})
+
+
+def errors() -> MetricCollection:
+    return MetricCollection({"area": MeanSquaredError(), "precision": MeanSquaredError(squared=False)})
+
+
+def merged(metric: Metric) -> None:
+    other = metric.clone()
+    other.reset()
+    other.update(*OTHERS)
+    metric.merge_state(other)
+
+
+def refused(metric: Metric) -> None:
+    with pytest.raises(UsageError):
+        metric.update(PREDS, TARGET[:3])
+    metric.update(*OTHERS)
+
+
+@pytest.mark.parametrize("collection", [curves, errors])
+@pytest.mark.parametrize("first", ["update", "call", "reset", "copy"])
+@pytest.mark.parametrize(
+    "added", [lambda metric: metric.update(*OTHERS), lambda metric: metric(*OTHERS), merged, refused],
+    ids=["update", "call", "merge", "after_an_error"],
+)  # fmt: skip
+def test_what_is_added_to_one_is_not_in_the_other(
+    collection: Callable[[], Any], first: str, added: Callable[[Metric], None]
+) -> None:
+    metrics = collection()
+    if first == "reset":
+        metrics.reset()
+    (metrics if first == "call" else metrics.update)(PREDS, TARGET)
+    if first == "copy":
+        metrics = copy.deepcopy(metrics)
+    for name, other in (("area", "precision"), ("precision", "area")):
+        before = collection()[other]
+        before.update(PREDS, TARGET)
+        alone = copy.deepcopy(metrics)
+        added(alone[name])
+        assert alone[other].compute() == before.compute()
+        assert alone[name].update_count == 2
+
+
+def test_metrics_with_other_states_cannot_be_made_to_share() -> None:
+    kinds = [BinaryAccuracy(), SumMetric()]
+    with pytest.raises(ConfigError, match=r"BinaryAccuracy: counts; SumMetric: nan_count, value"):
+        MetricCollection(kinds, compute_groups=[["BinaryAccuracy", "SumMetric"]])
+    with pytest.raises(ConfigError, match="'Sums'"):
+        MetricCollection(kinds, compute_groups=[["Sums"]])
+
+
+def test_a_composition_follows_its_metrics() -> None:
+    first, second = SumMetric(), SumMetric()
+    total = first + second
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first.update(1.0)
+        second.update(2.0)
+        assert total.compute() == 3
+    first.update(4.0)
+    assert total.compute() == 7
+    first.reset()
+    with pytest.warns(match="SumMetric.compute"):
+        assert total.compute() == 2
+
+
+def test_a_wrapper_follows_its_metric() -> None:
+    metric = SumMetric()
+    extremes = MinMaxMetric(metric)
+    extremes.update(1.0)
+    extremes.compute()
+    metric.update(3.0)
+    assert extremes.compute() == {"raw": 4, "max": 4, "min": 1}
+
+
+def test_a_call_while_synchronised_is_an_error() -> None:
+    metric = SumMetric(dist_sync_fn=lambda tensor, group: [tensor, tensor])
+    metric.update(1.0)
+    with (
+        metric.sync_context(distributed_available=lambda: True),
+        pytest.raises(UsageError, match="forward"),
+    ):
+        metric(1.0)
+    assert metric.compute() == 1
+
+
+@pytest.mark.parametrize("states", [3, {}, {"total": torch.tensor(1.0)}])
+def test_what_is_no_state_cannot_be_merged(states: Any) -> None:
+    with pytest.raises(UsageError, match="SumMetric"):
+        SumMetric().merge_state(states)
+
+
+def test_the_mean_of_integers() -> None:
+    class Mean(Metric):
+        value: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("value", torch.tensor(0), "mean")
+
+        def update(self, value: int) -> None:
+            self.value = torch.tensor(value)
+
+        def compute(self) -> Tensor:
+            return self.value
+
+    metric = Mean()
+    metric(2)
+    metric(5)
+    assert metric.compute() == 3.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("metric", "batch"), [(BinaryConfusionMatrix(), (PREDS, TARGET)), (SumMetric(), (PREDS,))]
+)
+def test_a_value_may_be_written_over(metric: Metric, batch: Any, dtype: torch.dtype) -> None:
+    metric.set_dtype(dtype)
+    metric.reset()
+    metric.update(*batch)
+    metric.compute().zero_()
+    metric.update(*batch)
+    assert metric.compute().sum() == 2 * (len(PREDS) if len(batch) == 2 else PREDS.to(dtype).sum())
+
+
+def test_states_are_where_the_default_device_is() -> None:
+    with torch.device("meta"):
+        metric = MeanMetric()
+    assert metric.device == metric.total.device == torch.device("meta")
+    # And what is made there once must not be taken elsewhere later.
+    batches = torch.tensor([[0.2, 0.7, 0.9, 0.1, 0.3]]), torch.tensor([[0, 1, 1, 1, 0]])
+    counts = BinaryAccuracy(threshold=0.43), MultilabelAccuracy(num_labels=5, threshold=0.43)
+    with torch.device("meta"):
+        for metric in counts:
+            metric.update(*batches)
+    for metric in counts:
+        metric.update(*batches)
+        assert metric.compute() == 0.8
+
+
+def test_similarities_stay_in_order() -> None:
+    torch.manual_seed(0)
+    metric = CosineSimilarity("none")
+    batches = [(torch.randn(n, 2), torch.randn(n, 2)) for n in (3, 20_000, 5, 70, 40_000)]
+    for number, batch in enumerate(batches):
+        (metric if number % 2 else metric.update)(*batch)
+    preds, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    torch.testing.assert_close(metric.compute(), torch.cosine_similarity(preds, target))
