@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,7 +25,7 @@ class Ranks:
         pipes = [context.Pipe() for _ in range(size)]
         self._ends = [ours for ours, _ in pipes]
         self._processes = [
-            context.Process(target=serve, args=(theirs, rank, size, str(folder / "store")), daemon=True)
+            context.Process(target=serve, args=(theirs, rank, size, str(folder / "store")))
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self._processes:
@@ -62,6 +63,8 @@ def serve(end: Connection, rank: int, size: int, store: str) -> None:
     import torch
     from torch import distributed
 
+    # As if another program had started them: a Trainer finds its peers there.
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
     try:

@@ -105,7 +105,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
 
     def log_dict(
         self,
-        dictionary: Mapping[str, Any],
+        dictionary: Mapping[str, Any] | nn.Module,
         prog_bar: bool = False,
         logger: bool | None = None,
         on_step: bool | None = None,
@@ -342,7 +342,10 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         strategy = self._attached().strategy
         if strategy.world.size == 1:
             return data
-        return map_leaves(data, Tensor, strategy.collectives.all_gather)
+        collectives = strategy.collectives
+        return map_leaves(
+            data, Tensor, collectives.all_gather_with_gradients if sync_grads else collectives.all_gather
+        )
 
     # -------------------------------------------------------------------------------------------- checkpoints
 

@@ -73,6 +73,8 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
                 "python": platform.python_version(),
             },
         }
+        if run.strategy.world.size > 1:
+            _add_ranks(checkpoint[OWN_KEY], run)
     checkpoint.update(run.module.hparams_for_checkpoint())
     if run.datamodule is not None:
         checkpoint.update(run.datamodule.hparams_for_checkpoint())
@@ -84,6 +86,35 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
     else:
         run.module.on_save_checkpoint(checkpoint)
     return checkpoint
+
+
+OF_EACH_RANK = ("logbook", "metrics", "random", "loaders")
+"""What differs between processes: each keeps its own, rank 0 as if it were alone."""
+
+
+def _add_ranks(own: dict[str, Any], run: Run) -> None:
+    everybody = run.strategy.collectives.gather_objects({name: own[name] for name in OF_EACH_RANK})
+    own |= everybody[0]
+    own["other_ranks"] = everybody[1:]
+
+
+def _of_this_rank(own: dict[str, Any], run: Run, path: str) -> dict[str, Any]:
+    """What a checkpoint says of this process; raises `CheckpointError` where that cannot be told."""
+    others, world = own.get("other_ranks", []), run.strategy.world
+    if len(others) + 1 == world.size:
+        return own | others[world.rank - 1] if world.rank else own
+    if run.progress.resumes_epoch:
+        raise CheckpointError(
+            f"{path} was saved in the middle of an epoch, by another number of processes.",
+            received=f"{world.size} processes",
+            expected=f"{len(others) + 1}, whose shares of the epoch's data are half done",
+            fix="go on with as many processes, or from a checkpoint of an epoch's end",
+        )
+    warn(
+        f"{path} was saved by {len(others) + 1} processes, and {world.size} go on from it: the order of the "
+        "samples is the same, and what each process draws at random is not."
+    )
+    return own if world.rank == 0 else {**own, "random": {"now": None, "epoch": None}}
 
 
 def save(
@@ -214,11 +245,12 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
+        own = _of_this_rank(checkpoint[OWN_KEY], run, path)
         device = run.strategy.root_device
-        load_metric_states(run.module, checkpoint[OWN_KEY].get("metrics", {}), device)
-        load_logbook_state(run.logbook, checkpoint[OWN_KEY]["logbook"], run.module, device)
-        run.batches_seen = {(stage, loader): n for stage, loader, n in checkpoint[OWN_KEY]["batches_seen"]}
-        load_position(run, checkpoint[OWN_KEY])
+        load_metric_states(run.module, own.get("metrics", {}), device)
+        load_logbook_state(run.logbook, own["logbook"], run.module, device)
+        run.batches_seen = {(stage, loader): n for stage, loader, n in own["batches_seen"]}
+        load_position(run, own)
     elif "loops" in checkpoint:
         progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
         run.progress.load_state_dict(progress.state_dict())

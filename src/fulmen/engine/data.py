@@ -74,9 +74,16 @@ class Loaders:
     loaders: list[Any] = field(default_factory=list)
     lengths: list[float] = field(default_factory=list)
     """How many batches count, of each loader; infinite where nobody knows."""
+    are_shares: bool = False
+    """Whether other processes have the rest of the batches."""
     loaded_at_epoch: int | None = None
     attributes_when_loaded: Attributes = field(default_factory=list)
     """What the user's own samplers kept before they were used."""
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether it is known that there is no batch in any process."""
+        return not (any(self.lengths) or (self.are_shares and self.loaders))
 
 
 def prepare_train_loaders(
@@ -106,16 +113,17 @@ def prepare_evaluation_loaders(
     combined = _with_parts(combined, prepare)
     given = combined if is_combined else combined.iterables
     loaders = combined.flattened if combined.mode == "sequential" else [combined]
-    if seeds_data:
+    are_shares = shards and world.size > 1
+    if kind != "predict" and (seeds_data or are_shares):
         with isolate_rng():  # a seed for persistent workers is nothing that training should notice
-            loaders = [_with_parts(loader, partial(make_exact, seeds_data=True)) for loader in loaders]
+            loaders = [_with_parts(loader, partial(make_exact, seeds_data=seeds_data)) for loader in loaders]
     lengths = [_limited(limit, length_of(loader), f"limit_{kind}_batches") for loader in loaders]
-    if limit and not any(lengths):
+    if limit and not any(lengths) and not are_shares:
         raise ConfigError(f"The {kind} loader is empty.", received=f"{type(given).__name__} without a batch")
     for index, length in enumerate(lengths):
-        if limit and not length:
+        if limit and not length and not are_shares:
             warn(f"The {kind} loader {index} is empty.")
-    return Loaders(given, loaders, lengths)
+    return Loaders(given, loaders, lengths, are_shares)
 
 
 def _with_parts(loader: Any, change: Callable[[Any], Any]) -> Any:

@@ -68,7 +68,7 @@ def evaluate(run: Run, stage: str, *, most_batches: float = float("inf")) -> lis
     loaders = load_evaluation_data(run, "val" if stage == "validation" else stage)
     hooks, logbook = run.hooks, run.logbook
     sanity = run.stage is RunningStage.SANITY_CHECKING
-    if not any(loaders.lengths):
+    if loaders.are_empty:
         return []
     nowhere = logbook.scope(OUTSIDE)
     logbook.slots = nowhere

@@ -209,12 +209,11 @@ class Logbook:
         """Give the epoch's values to everybody and start anew; returns them by the names loggers show."""
         self._bring_together()
         self.settle()
-        entries = self._epoch_entries(stage)
-        for slot in self._due(stage):
+        entries, steps = self._epoch_entries(stage), self._take_dirty(stage)
+        for slot in self._used(stage):
             slot.reset()
         self._closing = None
         self._counted = (None, 1)  # and let the last batch go
-        steps = self._take_dirty(stage)
         if not publish:
             self._held.clear()
             return {}
@@ -252,14 +251,13 @@ class Logbook:
         ]
 
     def _due(self, stage: str) -> list[BaseSlot]:
-        """The slots of a stage that something was added to in this epoch."""
-        return [
-            slot
-            for table in self._tables.values()
-            if table.stage == stage
-            for slot in table.values()
-            if slot.on_epoch and slot.used
-        ]
+        """The slots of a stage that have a value of this epoch."""
+        return [slot for slot in self._used(stage) if slot.on_epoch]
+
+    def _used(self, stage: str) -> list[BaseSlot]:
+        """The slots of a stage that something was added to in this epoch; also metrics shown by step only."""
+        tables = [table for table in self._tables.values() if table.stage == stage]
+        return [slot for table in tables for slot in table.values() if slot.used]
 
     def _bring_together(self) -> None:
         """Let what was logged in the epoch that ends be what all ranks logged."""

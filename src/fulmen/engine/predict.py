@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from fulmen.base.tree import move
 from fulmen.engine.data import END, BatchStream
 from fulmen.engine.dispatch import check_batch_hooks
 from fulmen.engine.evaluate import (
@@ -15,6 +19,9 @@ from fulmen.engine.evaluate import (
     load_evaluation_data,
 )
 from fulmen.engine.loaders import WrappingSampler, can_be_remade, remake
+from fulmen.engine.position import evaluation_start
+from fulmen.engine.replay import make_exact
+from fulmen.engine.sharding import is_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +65,7 @@ def predict(run: Run, predictions: Predictions) -> None:
     """
     loaders = load_evaluation_data(run, "predict")
     hooks = run.hooks
-    if not any(loaders.lengths):
+    if loaders.are_empty:
         return
     with evaluation_mode(run, "predict"), gradients_off(run):
         for call in hooks.on_predict_start:
@@ -69,7 +76,7 @@ def predict(run: Run, predictions: Predictions) -> None:
         if several:
             check_batch_hooks(run, "predict")
         for index, (loader, length) in enumerate(zip(loaders.loaders, loaders.lengths, strict=True)):
-            _predict_loader(run, loader, length, index if several else None, predictions)
+            _predict_loader(run, loader, length, index, predictions, several=several)
         for call in hooks.on_predict_epoch_end:
             call()
         for call in hooks.on_predict_end:
@@ -77,14 +84,19 @@ def predict(run: Run, predictions: Predictions) -> None:
 
 
 def _predict_loader(
-    run: Run, loader: Any, length: float, dataloader_idx: int | None, predictions: Predictions
+    run: Run, loader: Any, length: float, dataloader_idx: int, predictions: Predictions, *, several: bool
 ) -> None:
     hooks = run.hooks
-    index: tuple[int, ...] = () if dataloader_idx is None else (dataloader_idx,)
-    step = evaluation_step(run, "predict_step", several_loaders=dataloader_idx is not None)
+    index: tuple[int, ...] = (dataloader_idx,) if several else ()
+    step = evaluation_step(run, "predict_step", several_loaders=several)
     transfer = batch_transfer(run)
+    is_share = is_sharded(loader)
     loader, recorder = _recording(loader)
-    stream = BatchStream(loader, length, send_to=run.strategy.root_device if transfer is None else None)
+    if is_share:
+        loader = make_exact(loader, seeds_data=False)
+    start = evaluation_start(run, loader, dataloader_idx)
+    send_to = run.strategy.root_device if transfer is None else None
+    stream = BatchStream(loader, length, start, send_to=send_to)
     run.logbook.slots = run.logbook.scope("predict_step")
     outputs: list[Any] = []
     indices: list[list[int]] = []
@@ -93,7 +105,7 @@ def _predict_loader(
     batch_idx = 0
     while (batch := stream.take()) is not END:
         if transfer is not None:
-            batch = transfer(batch, dataloader_idx or 0)
+            batch = transfer(batch, dataloader_idx)
         run.is_last_batch = stream.is_last
         if recorder is not None:
             predictions.current_batch_indices = recorder.batches.pop(0)
@@ -109,6 +121,19 @@ def _predict_loader(
         batch_idx += 1
         if run.signals.noted:
             raise KeyboardInterrupt
+    if is_share and predictions.keep:
+        _bring_together(run, outputs)
+
+
+def _bring_together(run: Run, outputs: list[Any]) -> None:
+    """On rank 0, have the predictions for all batches, in the order of one process."""
+    of_ranks = run.strategy.collectives.gather_objects(move(outputs, torch.device("cpu")))
+    if run.strategy.world.is_global_zero:
+        rounds = zip_longest(*of_ranks, fillvalue=_NONE)
+        outputs[:] = [output for round_ in rounds for output in round_ if output is not _NONE]
+
+
+_NONE = object()
 
 
 def _recording(loader: Any) -> tuple[Any, IndexRecorder | None]:

@@ -55,6 +55,11 @@ def shard(loader: Any, world: World, *, training: bool) -> Any:
     return remake(loader, **_share_of(loader, world, training=training))
 
 
+def is_sharded(loader: Any) -> bool:
+    """Whether `shard` has made it."""
+    return isinstance(loader, DataLoader) and any(isinstance(part, Share) for part in samplers_of(loader))
+
+
 def _share_of(loader: DataLoader, world: World, *, training: bool) -> dict[str, Any]:
     """The arguments that make it so."""
     batches: Any = loader.batch_sampler

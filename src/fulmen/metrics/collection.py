@@ -257,13 +257,16 @@ class _Group:
         self.metrics = metrics
         self._apart = False
         """Whether they were found to hold different things; they do until they are reset."""
-        if len({tuple(metric._defaults) for metric in metrics if len(metrics) > 1}) > 1:
+        if len(metrics) == 1:
+            return
+        if len({tuple(metric._defaults) for metric in metrics}) > 1:
             raise ConfigError(
                 "Metrics of a group share their states, and these have different ones.",
                 received="; ".join(f"{type(m).__name__}: {', '.join(m._defaults)}" for m in metrics),
                 fix="leave them out of `compute_groups`",
             )
-        if len(metrics) > 1 and not any(metric.update_count for metric in metrics):
+        self._has_lists = any(isinstance(value, list) for value in metrics[0].metric_state.values())
+        if not any(metric.update_count for metric in metrics):
             self.share()
 
     @property
@@ -303,10 +306,11 @@ class _Group:
         self._apart = False
         leader, *others = self.metrics
         states, count = leader.metric_state, leader._update_count
-        leader.__dict__["_shares_lists"] = True  # past `nn.Module.__setattr__`, as this is in every update
         for metric in others:
             metric._put_states(states, count)
-            metric.__dict__["_shares_lists"] = True
+        if self._has_lists:
+            for metric in self.metrics:
+                metric.__dict__["_shares_lists"] = True  # past `nn.Module.__setattr__`, which is slow
 
     def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a batch."""

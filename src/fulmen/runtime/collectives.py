@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
 
 T = TypeVar("T")
 
@@ -24,6 +25,10 @@ class Collectives(ABC):
     @abstractmethod
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks, stacked in a new first dimension of length `world.size`."""
+
+    @abstractmethod
+    def all_gather_with_gradients(self, tensor: Tensor) -> Tensor:
+        """The same; a rank's gradient is the sum of those that all ranks have for its tensor."""
 
     @abstractmethod
     def broadcast(self, value: T, source: int = 0) -> T:
@@ -51,6 +56,9 @@ class Alone(Collectives):
         return tensor
 
     def all_gather(self, tensor: Tensor) -> Tensor:
+        return tensor.unsqueeze(0)
+
+    def all_gather_with_gradients(self, tensor: Tensor) -> Tensor:
         return tensor.unsqueeze(0)
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
@@ -86,6 +94,9 @@ class ProcessGroup(Collectives):
         gathered = [torch.empty_like(sent) for _ in range(self.size)]
         distributed.all_gather(gathered, sent, group=self.group)
         return torch.stack(gathered).to(tensor.device)
+
+    def all_gather_with_gradients(self, tensor: Tensor) -> Tensor:
+        return torch.stack(all_gather(self._sent(tensor), group=self.group)).to(tensor.device)
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
         values = [value]

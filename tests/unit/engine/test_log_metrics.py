@@ -78,6 +78,22 @@ def test_step_alone(tmp_path: Path) -> None:
     assert logger.rows == [(step, {"train": step + 1.0, "epoch": 0}) for step in range(3)]
 
 
+def test_what_is_shown_by_step_only_is_reset_after_the_epoch_too(tmp_path: Path) -> None:
+    module = Measures()
+    counts: list[int] = []
+    module.on_train_epoch_end = lambda: counts.append(module.train_mean.update_count)
+    fit(tmp_path, module, train=batches(3), max_epochs=2)
+    assert counts == [3, 3]
+    assert not module.train_mean.update_called
+
+
+def test_the_last_step_is_there_when_the_epoch_ends(tmp_path: Path) -> None:
+    module = Measures(on_step=True, on_epoch=True, prog_bar=True)
+    trainer = fit(tmp_path, module, train=batches(3), log_every_n_steps=2)
+    assert numbers(trainer.logged_metrics) == {"train_step": 3.0, "train_epoch": 2.0}
+    assert trainer.progress_bar_metrics == {"train_step": 3.0, "train_epoch": 2.0}
+
+
 def test_metric_is_its_own_weighting(tmp_path: Path) -> None:
     """Batches of unequal size: the metric knows, and is not weighted again."""
     module = Measures()

@@ -31,6 +31,9 @@ class Recorder(Collectives):
     def broadcast(self, value: Any, source: int = 0) -> Any:
         raise NotImplementedError
 
+    def all_gather_with_gradients(self, tensor: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
         raise NotImplementedError
 
