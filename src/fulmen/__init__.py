@@ -11,6 +11,7 @@ from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.result import FitResult
+from fulmen.engine.sharding import SplitByRank
 from fulmen.trainer import Trainer
 
 __version__ = VERSION
@@ -21,6 +22,7 @@ __all__ = [
     "FitResult",
     "LightningDataModule",
     "LightningModule",
+    "SplitByRank",
     "Trainer",
     "callbacks",
     "loggers",

@@ -23,7 +23,7 @@ from fulmen.errors import ConfigError, did_you_mean
 from fulmen.loggers import CSVLogger, TensorBoardLogger
 from fulmen.precision import DoublePrecision, FullPrecision, HalfPrecision, MixedPrecision, Precision
 from fulmen.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
-from fulmen.runtime.clusters import ClusterEnvironment
+from fulmen.runtime.clusters import ClusterEnvironment, detect
 from fulmen.strategies import CheckpointIO, DDPStrategy, SingleDeviceStrategy, Strategy
 from fulmen.strategies.ddp import StartMethod
 
@@ -101,17 +101,23 @@ def make_strategy(
     if isinstance(wanted, Strategy):
         strategy = wanted
     elif wanted == "auto":
-        several = len(devices) > 1 or num_nodes > 1
+        several = len(devices) > 1 or num_nodes > 1 or _has_peers(environment or detect())
         strategy = STRATEGIES["ddp" if several else "single_device"]()
     else:
         known = ("auto", *STRATEGIES)
         strategy = STRATEGIES[_look_up(known, "strategy, or one that this version does not have", wanted)]()
     strategy.checkpoint_io = io or strategy.checkpoint_io
+    strategy.environment = environment or strategy.environment or detect()
     if isinstance(strategy, DDPStrategy):
-        strategy.environment = environment or strategy.environment
         strategy.sync_batchnorm = sync_batchnorm or strategy.sync_batchnorm
     strategy.place(devices, num_nodes)
     return strategy
+
+
+def _has_peers(environment: ClusterEnvironment) -> bool:
+    """Whether something has started this process as one of several."""
+    started = environment.detect() and environment.creates_processes_externally
+    return started and environment.world_size() > 1
 
 
 def make_loggers(wanted: Any, root: str, *, fast_dev_run: bool) -> list[Logger]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader
 
 import fulmen as pl
 from fulmen.callbacks import ModelCheckpoint
-from fulmen.errors import CheckpointError
 from fulmen.loggers import CSVLogger
 from fulmen.metrics import MeanMetric
 
@@ -127,18 +127,56 @@ def test_killed_ranks_end_as_those_that_were_not(
             assert after[name] == before[name], name
 
 
-def goes_on_alone(path: Path) -> int:
-    """How many batches of an epoch one process takes that goes on from there."""
-    trainer = pl.Trainer(devices=1, max_epochs=3, **QUIET)
+def begins(rank: int, folder: str, size: int, batches: int) -> list[int]:
+    """The samples of an epoch's first batches, and a checkpoint after them."""
+    pl.seed_everything(3, verbose=False)
     module = Measured()
-    trainer.fit(module, DataLoader(Augmented(44), 4), ckpt_path=path)
-    assert [epoch for epoch, _ in module.steps] == [2] * len(module.steps)
-    return len(module.steps)
+    trainer = pl.Trainer(devices=size, max_epochs=2, callbacks=[SaveAndDie(batches, folder)], **QUIET)
+    with pytest.raises(Killed):
+        trainer.fit(module, DataLoader(Augmented(45), 4, shuffle=True))
+    return [number for _, numbers in module.steps[:batches] for number in numbers]
 
 
-def test_another_number_of_processes_goes_on_between_epochs(two_ranks: Ranks, tmp_path: Path) -> None:
-    two_ranks(lives, str(tmp_path), (), {})
-    with pytest.raises(CheckpointError, match=r"(?s)in the middle of an epoch.*1 processes.*2"):
-        goes_on_alone(tmp_path / "saved" / "epoch=0-step=2.ckpt")
-    with pytest.warns(UserWarning, match="2 processes, and 1 go on"):
-        assert goes_on_alone(tmp_path / "end.ckpt") == 11
+class SaveAndDie(pl.Callback):
+    """Saves after so many batches, and ends the process."""
+
+    def __init__(self, batches: int, folder: str) -> None:
+        self.batches, self.folder = batches, folder
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.batches -= 1
+        if not self.batches:
+            trainer.save_checkpoint(f"{self.folder}/middle.ckpt")
+            raise Killed
+
+
+def goes_on(rank: int, folder: str, size: int) -> tuple[list[int], int]:
+    """The samples of the rest of that epoch, and the number of batches of the next."""
+    module = Measured()
+    trainer = pl.Trainer(devices=size, max_epochs=2, **QUIET)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(module, DataLoader(Augmented(45), 4, shuffle=True), ckpt_path=f"{folder}/middle.ckpt")
+    said = " ".join(str(warning.message) for warning in caught)
+    assert rank or "go on from it. The order of the samples is the same" in said
+    rest = [number for epoch, numbers in module.steps for number in numbers if epoch == 0]
+    return rest, sum(epoch == 1 for epoch, _ in module.steps)
+
+
+@pytest.mark.parametrize("batches", [1, 3, 5])
+def test_one_process_goes_on_with_the_epoch_of_two(batches: int, two_ranks: Ranks, tmp_path: Path) -> None:
+    first, second = two_ranks(begins, str(tmp_path), 2, batches)
+    rest, next_epoch = goes_on(0, str(tmp_path), 1)
+    assert sorted(first + second + rest) == list(range(45))
+    assert next_epoch == 12
+
+
+@pytest.mark.parametrize("batches", [1, 4, 7])
+def test_two_processes_go_on_with_the_epoch_of_one(batches: int, two_ranks: Ranks, tmp_path: Path) -> None:
+    done = begins(0, str(tmp_path), 1, batches)
+    (first, next_epoch), (second, also) = two_ranks(goes_on, str(tmp_path), 2)
+    rest = first + second
+    assert len(set(rest)) >= len(rest) - 1  # one comes twice, for both to have equally many
+    assert sorted({*done, *rest}) == list(range(45))
+    assert not set(done) & set(rest[:-1] if len(set(rest)) < len(rest) else rest)
+    assert next_epoch == also == 6

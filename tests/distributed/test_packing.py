@@ -23,6 +23,7 @@ def parts_of(rank: int) -> list[Part]:
         Part([torch.tensor(rank * 10)], "sum"),
         Part([torch.tensor([torch.nan, 1.0] if rank else [5.0, torch.nan])], "min"),
         Part([torch.tensor([torch.nan, rank, -torch.inf])], "max"),
+        Part([torch.tensor(1 + 2j) * rank], "sum"),
     ]
 
 
@@ -48,7 +49,7 @@ def collectives(rank: int) -> Any:
 
 def test_every_rank_has_what_all_have(two_ranks: Ranks) -> None:
     for result in two_ranks(combined):
-        total, most, least, lists, nothing, tens, *with_nan = result
+        total, most, least, lists, nothing, tens, *with_nan, of_complex = result
         assert total == [[torch.tensor(3)]]
         assert most[0][0].tolist() == [1, 0]
         assert least == [[torch.tensor(2**62)]]
@@ -58,6 +59,7 @@ def test_every_rank_has_what_all_have(two_ranks: Ranks) -> None:
         assert nothing[0] == []
         assert nothing[1][0].dtype is torch.int64
         assert tens == [[torch.tensor(10)]]
+        assert of_complex == [[torch.tensor(1 + 2j)]]
         assert [str(part[0][0].tolist()) for part in with_nan] == ["[nan, nan]", "[nan, 1.0, -inf]"]
 
 

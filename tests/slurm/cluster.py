@@ -11,13 +11,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from fulmen.runtime import lifeline
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "salloc", "scontrol", "squeue", "scancel")
-NODES = ("n1", "n2")
+TIED = (sys.executable, "-I", "-S", lifeline.__file__)
+"""What ends a program when the one that has started it ends, in whatever way."""
+NODES = ("127.0.0.1", "127.0.0.2")  # names that lead somewhere, as those of real nodes do
 START_S = 30.0
 STOP_S = 5.0
 
@@ -30,7 +35,7 @@ SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
 # The time after which a job that was put back may start again is that of its credential.
-AuthInfo=socket={folder}/munge.socket,cred_expire=6
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -38,7 +43,6 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
-SlurmctldParameters=enable_configless
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -80,11 +84,11 @@ class Cluster:
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def run(
-        self, *command: str, folder: Path | None = None, limit_s: float = 120.0, **variables: str
+        self, *command: str, folder: Path | None = None, limit_s: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the cluster's to its end."""
         return subprocess.run(
-            command, cwd=folder, env=self.variables | variables, capture_output=True, text=True, timeout=limit_s,
+            command, cwd=folder, env=self.variables, timeout=limit_s, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
 
@@ -114,14 +118,12 @@ class Cluster:
     def start(self) -> None:
         """Start the daemons, and wait until jobs can run."""
         self._write_key()
-        socket_path = self.folder / "munge.socket"
-        # --force: the folder is the owner's alone, and munged would have everybody see its socket.
-        self._daemon(
-            "munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key", f"--socket={socket_path}",
-            f"--pid-file={self.folder}/munged.pid", f"--seed-file={self.folder}/munge.seed",
-            f"--log-file={self.folder}/munged.log", "--num-threads=2",
-        )  # fmt: skip
-        self._wait(socket_path.exists)
+        place = {"key-file": "munge.key", "pid-file": "munged.pid", "seed-file": "munge.seed"}
+        place |= {"log-file": "munged.log", "socket": "munge.socket"}
+        options = [f"--{name}={self.folder / file}" for name, file in place.items()]
+        # --force: the folder is its owner's alone, and munged would have everybody see its socket.
+        self._daemon("munged", "--foreground", "--force", "--num-threads=2", *options)
+        self._wait((self.folder / "munge.socket").exists)
         self._configure()
         self._daemon("slurmctld", "-D", "-c")
         for node in NODES:
@@ -167,7 +169,7 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         controller, *node_ports = free_ports(1 + len(NODES))
         nodes = "\n".join(
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1024 State=UNKNOWN"
+            f"NodeName={node} NodeHostname={host} NodeAddr={node} Port={port} CPUs=4 State=UNKNOWN"
             for node, port in zip(NODES, node_ports, strict=True)
         )
         (self.folder / "state").mkdir()
@@ -177,19 +179,18 @@ class Cluster:
             )
         )
 
-    def _daemon(self, *command: str) -> None:
-        with open(self.folder / f"{command[0]}.out", "ab") as out:
-            self._daemons.append(
-                subprocess.Popen(
-                    command, cwd=self.folder, env=self.variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    start_new_session=True,
-                )  # fmt: skip
-            )
+    def _daemon(self, name: str, *arguments: str) -> None:
+        program = shutil.which(name, path=self.variables["PATH"]) or name
+        with open(self.folder / f"{name}.out", "ab") as out:
+            daemon = subprocess.Popen(
+                [*TIED, str(os.getpid()), program, *arguments], cwd=self.folder, env=self.variables,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+        self._daemons.append(daemon)
 
-    def _wait(self, ready: object) -> None:
-        assert callable(ready)
+    def _wait(self, is_ready: Callable[[], bool]) -> None:
         give_up_s = time.monotonic() + START_S
-        while not ready():
+        while not is_ready():
             if time.monotonic() > give_up_s or any(daemon.poll() is not None for daemon in self._daemons):
                 raise RuntimeError(f"The cluster does not start.\n{self.logs()}")
             time.sleep(0.1)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import fulmen
-from fulmen.cli import checkpoint
+from fulmen.cli import checkpoint, launch
 from fulmen.errors import FulmenError
 
-GROUPS = (checkpoint,)
+GROUPS = (checkpoint, launch)
 """Each adds its commands to the parser; a command takes the arguments and returns an exit code."""
 
 
@@ -21,7 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for group in GROUPS:
         group.add_commands(groups)
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    own = given[: given.index("--")] if "--" in given else given
+    more = given[len(own) + 1 :]
+    options, unknown = parser.parse_known_args(own, argparse.Namespace(more=more, takes_more=False))
+    if unknown and options.takes_more:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; those of the script come after --")
+    if unknown or (more and not options.takes_more):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or more)}")
     try:
         return options.command(options)
     except FulmenError as error:

@@ -99,22 +99,20 @@ def _add_ranks(own: dict[str, Any], run: Run) -> None:
 
 
 def _of_this_rank(own: dict[str, Any], run: Run, path: str) -> dict[str, Any]:
-    """What a checkpoint says of this process; raises `CheckpointError` where that cannot be told."""
+    """What a checkpoint says of this process, or what comes nearest to it."""
     others, world = own.get("other_ranks", []), run.strategy.world
     if len(others) + 1 == world.size:
         return own | others[world.rank - 1] if world.rank else own
-    if run.progress.resumes_epoch:
-        raise CheckpointError(
-            f"{path} was saved in the middle of an epoch, by another number of processes.",
-            received=f"{world.size} processes",
-            expected=f"{len(others) + 1}, whose shares of the epoch's data are half done",
-            fix="go on with as many processes, or from a checkpoint of an epoch's end",
-        )
     warn(
-        f"{path} was saved by {len(others) + 1} processes, and {world.size} go on from it: the order of the "
-        "samples is the same, and what each process draws at random is not."
-    )
-    return own if world.rank == 0 else {**own, "random": {"now": None, "epoch": None}}
+        f"{path} was saved by {len(others) + 1} processes, and {world.size} go on from it. The order of the "
+        "samples is the same, and none is left out or comes twice; what is drawn at random differs"
+        + (", and of what was logged in this epoch only the parts that processes have kept count."
+           if run.progress.resumes_epoch else ".")
+    )  # fmt: skip
+    if world.rank <= len(others):
+        return own | others[world.rank - 1] if world.rank else own
+    nothing = {"callback": {}, "logged": {}, "progress_bar": {}, "slots": []}
+    return {**own, "random": {"now": None, "epoch": None}, "logbook": nothing, "metrics": {}}
 
 
 def save(

@@ -76,6 +76,8 @@ class Loaders:
     """How many batches count, of each loader; infinite where nobody knows."""
     are_shares: bool = False
     """Whether other processes have the rest of the batches."""
+    are_counted: bool = True
+    """Whether all processes know how many batches they have."""
     loaded_at_epoch: int | None = None
     attributes_when_loaded: Attributes = field(default_factory=list)
     """What the user's own samplers kept before they were used."""
@@ -206,9 +208,17 @@ class BatchStream:
     """
 
     def __init__(
-        self, loader: Any, length: float, start: Start | None = None, *, send_to: torch.device | None = None
+        self,
+        loader: Any,
+        length: float,
+        start: Start | None = None,
+        *,
+        send_to: torch.device | None = None,
+        all_have: Callable[[bool], bool] | None = None,
     ) -> None:
+        """`all_have` asks other processes, where one must not go on when another has no batch left."""
         start = start or Start()
+        self._all_have = all_have
         batches = open_pass(loader, start)
         natural_length = length_of(loader)
         # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
@@ -216,7 +226,7 @@ class BatchStream:
         self._batches = islice(batches, max(0, int(length) - start.skip)) if self._limited else batches
         self._loader = loader
         self._length = length
-        self._sized = natural_length != float("inf")
+        self._sized = natural_length != float("inf") and all_have is None
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
         self._ahead: list[Any] = []
         self.has_states = has_states(loader)
@@ -231,6 +241,8 @@ class BatchStream:
 
     def take(self) -> Any:
         """The next batch, or `END`."""
+        if self._all_have is not None and (self.is_last or not self._begins_for_all()):
+            return END
         if self._ahead:
             batch = self._ahead.pop(0)
         else:
@@ -243,7 +255,16 @@ class BatchStream:
         else:
             self.fetch_ahead()
             self.is_last = self._ahead[0] is END
+            if self._all_have is not None:
+                self.is_last = not self._all_have(not self.is_last)
         return batch if self._mover is None else self._mover.receive(batch)
+
+    def _begins_for_all(self) -> bool:
+        """Whether every process has a first batch; those that follow were asked for one batch ahead."""
+        if self.taken or self._all_have is None:
+            return True
+        self.fetch_ahead()
+        return self._all_have(self._ahead[0] is not END)
 
     def prefetch(self) -> None:
         """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""

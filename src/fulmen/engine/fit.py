@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fulmen.base.generators import isolate_rng
 from fulmen.base.report import info
+from fulmen.engine.agreement import agree_on_length
 from fulmen.engine.checkpoint import flush_step, pending_error_check, save_what_waits
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders
 from fulmen.engine.dispatch import in_span, savers_event
@@ -27,6 +28,7 @@ from fulmen.engine.evaluate import (
 from fulmen.engine.interruption import give_way, undone_when_interrupted
 from fulmen.engine.loaders import generators_of
 from fulmen.engine.logbook import OUTSIDE
+from fulmen.engine.logbook_state import lasting_states, load_metric_states
 from fulmen.engine.position import (
     apart_from_training,
     loading_epoch,
@@ -252,6 +254,7 @@ def sanity_check(run: Run) -> None:
     run.stage = RunningStage.SANITY_CHECKING
     with run.logbook.tables_kept(), ExitStack() as stack:
         stack.callback(setattr, run.progress, "savers_left", run.progress.savers_left)
+        stack.callback(load_metric_states, run.module, lasting_states(run.module), run.strategy.root_device)
         for call in run.hooks.on_sanity_check_start:
             call()
         loaders = load_evaluation_data(run, "val").loaders
@@ -294,6 +297,8 @@ def load_train_data(run: Run) -> None:
         shards=run.data_options.use_distributed_sampler,
         seeds_data=run.data_options.exact_data,
     )
+    if run.strategy.world.size > 1:
+        agree_on_length(loaders, run.strategy.collectives)
     loaders.loaded_at_epoch = loading_epoch(run, "train")
     run.loaders["train"] = loaders
     run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])

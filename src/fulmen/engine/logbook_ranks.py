@@ -55,7 +55,9 @@ def find_common(
     `DistributedError` where ranks that did log have logged different things.
     """
     collectives = logbook.collectives
-    paths = {id(part): path for path, part in module.named_modules()} if module is not None else {}
+    has_metrics = any(isinstance(slot, MetricSlot) for slot in slots)
+    parts = module.named_modules() if module is not None and has_metrics else ()
+    paths = {id(part): path for path, part in parts}
     own = {_describe(slot, paths): slot for slot in slots if not slot.arguments.rank_zero_only}
     ordered = sorted(own, key=lambda described: repr(described.identity))
     if _are_the_same(ordered, collectives):

@@ -91,6 +91,7 @@ class _KeepsStates(Protocol):
 
     metric_state: dict[str, Any]
     _update_count: int
+    _computed: Any
 
 
 def metric_states(module: nn.Module) -> dict[str, Any]:
@@ -103,6 +104,12 @@ def metric_states(module: nn.Module) -> dict[str, Any]:
         for path, part in module.named_modules()
         if isinstance(part, _KeepsStates) and (part._update_count or isinstance(part, _OutlivesReset))
     }
+
+
+def lasting_states(module: nn.Module) -> dict[str, Any]:
+    """What `metric_states` gives of metrics with states of more than one epoch."""
+    states = metric_states(module)
+    return {path: states[path] for path in states if isinstance(module.get_submodule(path), _OutlivesReset)}
 
 
 def metric_updates(module: nn.Module) -> dict[str, int]:
@@ -134,4 +141,4 @@ def load_metric_states(module: nn.Module, states: dict[str, Any], device: Any) -
         if isinstance(metric, _KeepsStates):
             for name, value in map_leaves(saved["states"], Tensor, lambda tensor: tensor.to(device)).items():
                 setattr(metric, name, value)
-            metric._update_count = saved["updates"]
+            metric._update_count, metric._computed = saved["updates"], None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,18 +13,22 @@ import torch
 from fulmen.base.generators import RandomState, isolate_rng, reseed
 from fulmen.base.random import derive_seed, seed_of_this_moment
 from fulmen.base.report import warn
+from fulmen.engine.agreement import all_have
 from fulmen.engine.combined_loader import length_of
 from fulmen.engine.data import BatchStream
 from fulmen.engine.loaders import (
     Attributes,
+    StandIn,
     begin_pass,
     changed_attributes,
     generators_of,
     restore_attributes,
     sampler_attributes,
 )
-from fulmen.engine.replay import Start, leave_pass, obstacles
+from fulmen.engine.replay import Start, leave_pass, make_exact, obstacles
+from fulmen.engine.sharding import share_rest, taken_together
 from fulmen.engine.states import TrainerFn
+from fulmen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from fulmen.engine.run import Run
@@ -64,16 +69,57 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
         () if was_left else states,
         done=done,
     )
-    stream = BatchStream(loader, length, start, send_to=send_to)
+    uncounted = run.strategy.world.size > 1 and not run.train_loaders.are_counted
+    ask = partial(all_have, collectives=run.strategy.collectives) if uncounted else None
+    if _is_shared_anew(run, position):
+        loader = _share_rest(run, position["order"])
+        length, start = length_of(loader), replace(start, skip=0, draws_at_once=True)
+    stream = BatchStream(loader, length, start, send_to=send_to, all_have=ask)
     if progress.resumes_epoch:  # what was fetched ahead had drawn its random numbers before the checkpoint
         if before_ahead := position.get("random_before_ahead"):
             RandomState.from_state_dict(before_ahead).restore()
         stream.fetch_ahead(position.get("ahead", 0))
         run.resumed_position = {"at_end": done and stream.has_states and not was_left}
     elif position.get("at_end") and stream.is_empty():  # it was put to where the epoch before had ended
-        stream = BatchStream(loader, length, start, send_to=send_to)
+        stream = BatchStream(loader, length, start, send_to=send_to, all_have=ask)
     run.train_stream = stream
     return stream
+
+
+def _is_shared_anew(run: Run, position: dict[str, Any]) -> bool:
+    """Whether the epoch under way was begun by another number of processes."""
+    if not run.progress.resumes_epoch:
+        run.shared_anew = (0, 0)
+        return False
+    order = position.get("order")
+    return order is not None and (order["size"] != run.strategy.world.size or order["anew"] != [0, 0])
+
+
+def _share_rest(run: Run, order: dict[str, Any]) -> Any:
+    """The loader over what is left of the epoch; over all of it from the next one on."""
+    loader = run.train_loaders.loaders[0]
+    if not isinstance(loader, StandIn):
+        raise CheckpointError(
+            "The rest of an epoch cannot be shared by another number of processes than have begun it.",
+            received=f"{order['size']} and {run.strategy.world.size} processes; a {type(loader).__name__}",
+            expected="a DataLoader over a map-style data set",
+            fix="go on with as many processes, or from a checkpoint of an epoch's end",
+        )
+    run.shared_anew = (run.progress.batch, order["done"])
+    rest = share_rest(loader.given, run.strategy.world, order["done"])
+    run.train_loaders.loaders[0] = made = make_exact(rest, seeds_data=run.data_options.exact_data)
+    return made
+
+
+def _order_state(run: Run) -> dict[str, Any] | None:
+    """How far the order is done that all processes share; None where they share none."""
+    loader = run.train_loaders.loaders[0]
+    if not isinstance(loader, StandIn):
+        return None
+    batch, done = run.shared_anew
+    world = run.strategy.world
+    taken = taken_together(loader.given, world, run.progress.batch - batch)
+    return {"size": world.size, "done": done + taken, "anew": list(run.shared_anew)}
 
 
 def _changed_attributes(run: Run) -> Attributes:
@@ -178,6 +224,7 @@ def position_state(run: Run) -> dict[str, Any]:
             "exhausted": stream.is_exhausted,
             "ahead": stream.ahead + max(taken, 0),
             "length": None if length == float("inf") else length,
+            "order": _order_state(run),
             "samplers": {"epoch": run.sampler_attributes, "now": _changed_attributes(run)},
         }
         if stream.ahead and stream.random_before_ahead is not None:
@@ -215,5 +262,7 @@ def exactness(run: Run) -> dict[str, Any]:
         reasons.append("it was saved inside an accumulation window, while an exception ended the run")
     elif run.in_the_middle:
         reasons.append("it was saved inside a step, while an exception ended the run")
+    if run.shared_anew != (0, 0):
+        reasons.append("the epoch was begun by another number of processes")
     reasons += run.not_undone
     return {"resumable": not reasons, "reasons": reasons}

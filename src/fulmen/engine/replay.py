@@ -66,6 +66,8 @@ class Start:
     """Batches that are done."""
     states: Sequence[Any] = ()
     """Of each part of the loader, what `states_of` gave."""
+    draws_at_once: bool = False
+    """Whether the order is drawn before the first batch is asked for, as where batches are skipped."""
     done: bool = False
     """Whether no batch is left: states are taken up, and nothing is begun."""
 
@@ -309,7 +311,7 @@ def _open_part(
     indices.begin(start, again=again)
     if seed is None or not again:
         batches = iter(loader)
-        if (skip or start.order_state) and indices.latest is not None:
+        if (skip or start.order_state or start.draws_at_once) and indices.latest is not None:
             catch_up.append(indices.latest.catch_up)
         return batches
     order_seed = seed if start.order_seed is None else start.order_seed

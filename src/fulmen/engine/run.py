@@ -89,6 +89,8 @@ class Run:
     """What the random numbers that are drawn for a batch are derived from."""
     sampler_attributes: Attributes = field(default_factory=list)
     """What of the samplers' attributes had changed when the epoch under way began."""
+    shared_anew: tuple[int, int] = (0, 0)
+    """Where another number of processes took the epoch over: its batch, and how far its order was done."""
     train_stream: BatchStream | None = None
     """Where the batches of the epoch under way come from."""
     resumed_position: dict[str, Any] = field(default_factory=dict)

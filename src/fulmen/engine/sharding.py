@@ -9,12 +9,13 @@ batch of those that a single process goes over, so that each sample counts once,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, get_worker_info
 
+from fulmen.base.report import warn_once
 from fulmen.engine.loaders import WrappingSampler, can_be_remade, remake, samplers_of
 from fulmen.runtime.world import World
 
@@ -25,13 +26,16 @@ class Share(WrappingSampler):
     Where it `pads`, all ranks get equally many: the first ones come again at the end.
     """
 
-    def __init__(self, wrapped: Any, world: World, *, pads: bool) -> None:
+    def __init__(self, wrapped: Any, world: World, *, pads: bool, done: int = 0) -> None:
         super().__init__(wrapped)
         self.rank, self.size = world.rank, world.size
         self.pads = pads
+        self.done = done
+        """How many the next pass passes over: other processes have done them."""
 
     def __iter__(self) -> Iterator[Any]:
-        given = iter(self.wrapped)
+        given = islice(self.wrapped, self.done, None)
+        self.done = 0
         first = round_ = list(islice(given, self.size))
         while len(round_) == self.size:
             yield round_[self.rank]
@@ -42,17 +46,62 @@ class Share(WrappingSampler):
             yield round_[self.rank]
 
     def __len__(self) -> int:
-        missing = 0 if self.pads else self.rank
+        missing = self.done + (0 if self.pads else self.rank)
         return math.ceil(max(len(self.wrapped) - missing, 0) / self.size)
+
+
+@runtime_checkable
+class SplitsByRank(Protocol):
+    """An iterable data set that can be divided over processes."""
+
+    def split_by_rank(self, rank: int, size: int) -> Any:
+        """The data set of one of so many processes."""
+
+
+class SplitByRank(IterableDataset[Any]):
+    """Divides an iterable data set over processes, and over the workers of each: sample by sample in turn.
+
+    Each of them goes over all samples and drops those of the others.
+    """
+
+    def __init__(self, dataset: Iterable[Any], rank: int = 0, size: int = 1) -> None:
+        self.dataset = dataset
+        self.rank, self.size = rank, size
+
+    def split_by_rank(self, rank: int, size: int) -> SplitByRank:
+        """The data set of one of so many processes."""
+        return SplitByRank(self.dataset, rank, size)
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        return islice(self.dataset, self.rank * workers + number, None, self.size * workers)
 
 
 def shard(loader: Any, world: World, *, training: bool) -> Any:
     """The part of a loader that is this rank's; the loader itself where the user has divided it, or must."""
-    if world.size == 1 or not can_be_remade(loader):
+    if world.size == 1:
+        return loader
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset):
+        return _shard_iterable(loader, world)
+    if not can_be_remade(loader):
         return loader
     if any(isinstance(sampler, DistributedSampler) for sampler in samplers_of(loader)):
         return loader
     return remake(loader, **_share_of(loader, world, training=training))
+
+
+def _shard_iterable(loader: DataLoader, world: World) -> Any:
+    dataset: Any = loader.dataset
+    if isinstance(dataset, SplitsByRank):
+        arguments = {"batch_size": loader.batch_size, "drop_last": loader.drop_last}
+        return remake(loader, dataset=dataset.split_by_rank(world.rank, world.size), **arguments)
+    name = type(dataset).__name__
+    warn_once(
+        f"Each of the {world.size} processes goes over all of the iterable data set {name}, unless that "
+        f"divides itself: fulmen.SplitByRank({name}(...)) does, or a method `split_by_rank(rank, size)`."
+    )
+    return loader
 
 
 def is_sharded(loader: Any) -> bool:
@@ -60,12 +109,30 @@ def is_sharded(loader: Any) -> bool:
     return isinstance(loader, DataLoader) and any(isinstance(part, Share) for part in samplers_of(loader))
 
 
-def _share_of(loader: DataLoader, world: World, *, training: bool) -> dict[str, Any]:
+def share_rest(loader: DataLoader, world: World, done: int) -> DataLoader:
+    """A train loader, shared or not, whose next pass shares what is left of an epoch.
+
+    `done` is what `taken_together` has counted.
+    """
+    return remake(loader, **_share_of(loader, world, training=True, done=done))
+
+
+def taken_together(loader: DataLoader, world: World, batches: int) -> int:
+    """How far all ranks are in the order that they share when each has taken so many batches."""
+    sampler: Any = loader.batch_sampler
+    return batches * world.size * (sampler.batch_size if type(sampler) is BatchSampler else 1)
+
+
+def _share_of(loader: DataLoader, world: World, *, training: bool, done: int = 0) -> dict[str, Any]:
     """The arguments that make it so."""
     batches: Any = loader.batch_sampler
     if batches is None:  # the data set makes the batches, one for each index
-        return {"sampler": Share(loader.sampler, world, pads=training), "batch_size": None}
+        return {"sampler": Share(_whole(loader.sampler), world, pads=training, done=done), "batch_size": None}
     if training and type(batches) is BatchSampler:
-        samples = Share(batches.sampler, world, pads=True)
+        samples = Share(_whole(batches.sampler), world, pads=True, done=done)
         return {"batch_sampler": BatchSampler(samples, batches.batch_size, batches.drop_last)}
-    return {"batch_sampler": Share(batches, world, pads=training)}
+    return {"batch_sampler": Share(_whole(batches), world, pads=training, done=done)}
+
+
+def _whole(sampler: Any) -> Any:
+    return sampler.wrapped if isinstance(sampler, Share) else sampler

@@ -56,6 +56,8 @@ class SignalWatch:
         """How often Ctrl-C was pressed."""
         self.batches_before: int | None = None
         """Training batches of the runs that this one goes on from; None before that is known."""
+        self.requeue_signal: int | None = None
+        """One more that ends it, by which a cluster says that the job's time is up."""
         self._run = run
         self._since_s = 0.0
         self._concluded = False
@@ -220,8 +222,8 @@ class SignalWatch:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._replace(signal.SIGINT, self._handle)
         if self._run.fn is TrainerFn.FITTING:
-            for signum in ENDING:
-                if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+            for signum in dict.fromkeys((*ENDING, self.requeue_signal)):
+                if signum is not None and signal.getsignal(signum) not in (signal.SIG_IGN, None):
                     self._replace(signum, self._handle)
         _watches.append(self)
 

@@ -215,7 +215,7 @@ class Slot(BaseSlot):
         self._weights: list[float] = []
         self._total: Value | None = None
         self._weight = 0.0
-        self._combined: tuple[Value, Value] | None = None
+        self._combined: tuple[Value, float] | None = None
         """What all ranks came to: value and weight."""
 
     @property
@@ -286,7 +286,7 @@ class Slot(BaseSlot):
             self._combined = self.reduction(torch.cat(values)), 1.0
         else:
             (total,), (weight,) = combined[0][0], combined[1][0]
-            self._combined = total, weight.to(total.device) if self.weighs else 1.0
+            self._combined = total, float(weight) if self.weighs else 1.0
 
     def restore_step_values(self, values: dict[str, Value]) -> None:
         (self.last,) = values.values()

@@ -262,7 +262,7 @@ class Collected(Aggregate):
                 received=f"shape {tuple(value.shape)} after {tuple(self.value[0].shape)}",
                 expected="shapes that differ in the first dimension only",
             )
-        self.value.append(value.detach())
+        self.value.append(value.detach().clone())  # the tensor may be written over, or a part of a whole
 
     def _values(self) -> Tensor:
         """All values that were added and are not left out."""

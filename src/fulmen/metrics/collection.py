@@ -265,7 +265,6 @@ class _Group:
                 received="; ".join(f"{type(m).__name__}: {', '.join(m._defaults)}" for m in metrics),
                 fix="leave them out of `compute_groups`",
             )
-        self._has_lists = any(isinstance(value, list) for value in metrics[0].metric_state.values())
         if not any(metric.update_count for metric in metrics):
             self.share()
 
@@ -304,13 +303,13 @@ class _Group:
     def share(self) -> None:
         """Give all what the first has."""
         self._apart = False
-        leader, *others = self.metrics
-        states, count = leader.metric_state, leader._update_count
-        for metric in others:
-            metric._put_states(states, count)
-        if self._has_lists:
-            for metric in self.metrics:
-                metric.__dict__["_shares_lists"] = True  # past `nn.Module.__setattr__`, which is slow
+        leader = self.metrics[0]
+        shared = {
+            **leader.metric_state, "_update_count": leader._update_count, "_computed": None,
+            "_shares_lists": True,
+        }  # fmt: skip
+        for metric in self.metrics:  # as `_put_states`, in one go: this is in every update
+            metric.__dict__.update(shared)
 
     def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a batch."""

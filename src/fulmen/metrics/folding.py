@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.metrics.reductions import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
+
 State = Tensor | list[Tensor]
 States = dict[str, State]
 
@@ -29,7 +31,7 @@ def fold(reduction: Reduction, states: Sequence[State], counts: Sequence[int]) -
         return first
     tensors = [tensor.detach() for state in states for tensor in tensors_of(state)]
     if reduction == "cat":
-        return torch.cat([torch.atleast_1d(tensor) for tensor in tensors])
+        return dim_zero_cat(tensors)
     if reduction == "sum" and len(tensors) == 2:  # by far the most frequent
         return tensors[0] + tensors[1]
     stacked = torch.stack(tensors)
@@ -45,7 +47,7 @@ def fold(reduction: Reduction, states: Sequence[State], counts: Sequence[int]) -
 
 
 _REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda stacked: stacked.sum(0),
-    "max": lambda stacked: stacked.amax(0),
-    "min": lambda stacked: stacked.amin(0),
+    "sum": dim_zero_sum,
+    "max": dim_zero_max,
+    "min": dim_zero_min,
 }

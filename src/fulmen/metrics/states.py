@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fulmen.base.tree import map_leaves
 from fulmen.errors import ConfigError
 from fulmen.metrics.folding import Reduction, States
+from fulmen.metrics.reductions import NAMES
 
 
 class Stateful(nn.Module):
@@ -56,7 +57,8 @@ class Stateful(nn.Module):
                 received=repr(default),
                 expected="a tensor or an empty list",
             )
-        known = ("sum", "mean", "max", "min", "cat", None)
+        dist_reduce_fx = next((name for fx, name in NAMES.items() if fx is dist_reduce_fx), dist_reduce_fx)
+        known = (*NAMES.values(), None)
         if not callable(dist_reduce_fx) and dist_reduce_fx not in known:
             raise ConfigError(
                 f"The `dist_reduce_fx` of the state {name!r} is unknown.",
@@ -91,16 +93,17 @@ class Stateful(nn.Module):
         return self._dtype
 
     def set_dtype(self, dst_type: torch.dtype) -> Any:
-        """Keep states of floating point, and compute values, in another type.
+        """Compute values in another type, and keep states of floating point in one that is as wide at least.
 
-        `half()`, `double()` and the like on the metric, or on a module that it is part of, do not do so: a
-        count in half precision would end at 2048.
+        No state gets narrower than it was declared: a sum in half precision would end at 65504. `half()`,
+        `double()` and the like on the metric, or on a module that it is part of, change no type at all.
         """
         self._dtype = dst_type
         for metric in self.modules():
             if isinstance(metric, Stateful):
                 metric._dtype = dst_type
-                metric._map_tensors(lambda t: t.to(dst_type) if t.is_floating_point() else t)
+                metric._map_tensors(partial(_widened, dtype=dst_type))
+                metric._computed = None
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -168,6 +171,11 @@ class Stateful(nn.Module):
         for state in self.metric_state.values():
             if isinstance(state, list):
                 state[:] = [tensor.cpu() for tensor in state]
+
+
+def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of floating point in a type that holds its own and another one."""
+    return tensor.to(torch.promote_types(tensor.dtype, dtype)) if tensor.is_floating_point() else tensor
 
 
 def _moved(tensor: Tensor, fn: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
 
 T = TypeVar("T")
 
@@ -74,6 +73,21 @@ class Alone(Collectives):
         pass
 
 
+class LastCall:
+    """The collective operation that this process has begun last, for others to read at any time."""
+
+    number = 0
+    name = ""
+
+    def note(self, name: str) -> None:
+        """One more begins."""
+        self.number += 1
+        self.name = name
+
+
+last_call = LastCall()
+
+
 class ProcessGroup(Collectives):
     """A group of `torch.distributed`; by default, all processes."""
 
@@ -84,36 +98,46 @@ class ProcessGroup(Collectives):
         self._device = torch.device("cuda", torch.cuda.current_device()) if on_accelerator else None
 
     def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
+        last_call.note("all_reduce")
         reduced = self._sent(tensor).clone()
         operation = getattr(distributed.ReduceOp, "SUM" if op == "mean" else op.upper())
         distributed.all_reduce(reduced, operation, group=self.group)
         return (reduced / self.size if op == "mean" else reduced).to(tensor.device)
 
     def all_gather(self, tensor: Tensor) -> Tensor:
+        last_call.note("all_gather")
         sent = self._sent(tensor).contiguous()
         gathered = [torch.empty_like(sent) for _ in range(self.size)]
         distributed.all_gather(gathered, sent, group=self.group)
         return torch.stack(gathered).to(tensor.device)
 
     def all_gather_with_gradients(self, tensor: Tensor) -> Tensor:
+        last_call.note("all_gather_with_gradients")
+        # Only here, for the import writes a file.
+        from torch.distributed.nn.functional import all_gather
+
         return torch.stack(all_gather(self._sent(tensor), group=self.group)).to(tensor.device)
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
+        last_call.note("broadcast")
         values = [value]
         distributed.broadcast_object_list(values, source, group=self.group, device=self._device)
         return values[0]
 
     def broadcast_tensor(self, tensor: Tensor, source: int = 0) -> Tensor:
+        last_call.note("broadcast_tensor")
         received = self._sent(tensor).clone()
         distributed.broadcast(received, source, group=self.group)
         return received.to(tensor.device)
 
     def gather_objects(self, value: Any) -> list[Any]:
+        last_call.note("gather_objects")
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value, group=self.group)
         return values
 
     def barrier(self, name: str | None = None) -> None:
+        last_call.note("barrier" if name is None else f"barrier {name!r}")
         distributed.barrier(group=self.group)
 
     def _sent(self, tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.distributed
 
 from fulmen.base import report
 from fulmen.errors import ConfigError, DistributedError
-from fulmen.runtime import ports
+from fulmen.runtime import ports, watch
 from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.rollcall import Presence, RollCall, describe
 from fulmen.runtime.world import World
@@ -89,6 +89,7 @@ def connect(
 def disconnect() -> None:
     """Part: the group that `connect` has set up is no more, and the last to leave removes the file."""
     global _meeting
+    watch.stop()
     left, _meeting = _meeting, None
     if left is None:
         return  # another's group is another's to end

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fulmen.errors import ConfigError
+from fulmen.runtime import watch
 from fulmen.runtime.clusters import ClusterEnvironment, LightningEnvironment, detect, world_of
 from fulmen.runtime.collectives import Alone, ProcessGroup
 from fulmen.runtime.launch import InPlace, Launcher, Spawned, Subprocesses
@@ -36,6 +37,10 @@ class DDPStrategy(Strategy):
             and "forkserver" run the Trainer's method in new processes.
         process_group_backend: of torch.distributed; by default NCCL for CUDA, else gloo.
         timeout: how long a collective operation may take.
+        hang_timeout_s: within this time of an accident (one process fails, dies, is stopped or leaves out an
+            operation that the others wait in) all processes have ended and the terminal says who, where and
+            why; less where one died. Never because somebody is slow: `runtime.watch` says what is certain.
+            None for no watch, as for a debugger that stops a process.
         ddp_comm_hook, ddp_comm_state, ddp_comm_wrapper: how gradients are compressed on their way.
         arguments: of DistributedDataParallel, such as `find_unused_parameters` and `static_graph`.
     """
@@ -50,6 +55,7 @@ class DDPStrategy(Strategy):
         start_method: StartMethod = "popen",
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(minutes=30),
+        hang_timeout_s: float | None = 30.0,
         ddp_comm_state: Any = None,
         ddp_comm_hook: Callable[..., Any] | None = None,
         ddp_comm_wrapper: Callable[..., Any] | None = None,
@@ -61,6 +67,9 @@ class DDPStrategy(Strategy):
         self.start_method: StartMethod = start_method
         self.backend = process_group_backend
         self.timeout = timeout
+        if hang_timeout_s is not None and not hang_timeout_s > 0:
+            raise ConfigError("`hang_timeout_s` is no time.", received=hang_timeout_s, expected="seconds, or None")
+        self.hang_timeout_s = hang_timeout_s
         self.sync_batchnorm = sync_batchnorm
         self._comm_hook = ddp_comm_hook
         if ddp_comm_hook is not None and ddp_comm_wrapper is not None:
@@ -108,6 +117,11 @@ class DDPStrategy(Strategy):
             timeout=self.timeout, device=self.root_device,
         )  # fmt: skip
         self.collectives = ProcessGroup()
+        watch.begin(
+            self.world, self.collectives,
+            address=self.environment.main_address, hang_timeout_s=self.hang_timeout_s,
+            parent_tells=isinstance(self.launcher, Spawned),
+        )  # fmt: skip
 
     def setup(self, module: nn.Module) -> None:
         if self.sync_batchnorm:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.collectives import Collectives
 from fulmen.runtime.launch import Launcher
 from fulmen.runtime.world import World
@@ -26,6 +27,8 @@ class Strategy(ABC):
     root_device: torch.device
     wanted_device: torch.device | None = None
     """The device that the user has named, if any."""
+    environment: ClusterEnvironment | None = None
+    """What has started this process; known when the strategy is placed."""
     world: World
     collectives: Collectives
     launcher: Launcher

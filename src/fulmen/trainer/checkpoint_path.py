@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,25 @@ from fulmen.engine.checkpoint import OWN_KEY
 from fulmen.engine.interruption import FILE_NAME
 from fulmen.errors import CheckpointError, ConfigError
 from fulmen.loggers.folder import FolderLogger
+from fulmen.trainer.requeue import Requeue
 
 if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-def find_checkpoint_to_fit(trainer: Trainer, ckpt_path: files.AnyPath | None) -> str | None:
-    """The checkpoint that training goes on from; where it is the newest one of before, so do the loggers."""
-    if ckpt_path not in ("last", "auto"):
+def find_checkpoint_to_fit(
+    trainer: Trainer, ckpt_path: files.AnyPath | None, left: str | None = None
+) -> str | None:
+    """The checkpoint that training goes on from; where it is the newest one of before, so do the loggers.
+
+    `left` is what this very fit was saved to when its job was interrupted: it counts in place of a path.
+    """
+    wants_newest = ckpt_path in ("last", "auto")
+    known = [*(_candidates(trainer) if wants_newest else ()), *([left] if left else ())]
+    path, content = _newest_intact(trainer, dict.fromkeys(known), to_train=True)
+    if path is None and not wants_newest:
         _tell_savers(trainer, None)
         return None if ckpt_path is None else _resolve(trainer, ckpt_path)
-    path, content = _newest_intact(trainer, to_train=True)
     _tell_savers(trainer, path)
     if path is not None:
         positions = content.get(OWN_KEY, {}).get("loggers", ())
@@ -45,18 +53,25 @@ def find_checkpoint_to_evaluate(trainer: Trainer, ckpt_path: files.AnyPath | Non
     """The checkpoint whose weights are looked at; None for the present ones."""
     if ckpt_path not in ("last", "auto"):
         return None if ckpt_path is None else _resolve(trainer, ckpt_path)
-    path, _ = _newest_intact(trainer, to_train=False)
+    path, _ = _newest_intact(trainer, _candidates(trainer), to_train=False)
     if path is None:
         raise ConfigError(f"{_NOTHING_FOUND}.", received=f"ckpt_path={ckpt_path!r}")
     return path
 
 
-def path_when_interrupted(trainer: Trainer) -> str | None:
-    """Where a run is saved that a signal ends: beside the checkpoints of the first that saves them."""
+def path_when_interrupted(trainer: Trainer, requeue: Requeue | None = None) -> str | None:
+    """Where a run is saved that a signal ends: beside the checkpoints of the first that saves them.
+
+    One that comes back is saved in any case, to a file that no other run has.
+    """
     saver = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
-    if saver is None or saver.dirpath is None or trainer.fast_dev_run:
+    folder = None if saver is None else saver.dirpath
+    if requeue is not None:
+        name = f"{FILE_NAME}-{requeue.name}{ModelCheckpoint.FILE_EXTENSION}"
+        return files.join(folder or trainer.default_root_dir, name)
+    if saver is None or folder is None or trainer.fast_dev_run:
         return None
-    return files.join(saver.dirpath, FILE_NAME + saver.FILE_EXTENSION)
+    return files.join(folder, FILE_NAME + saver.FILE_EXTENSION)
 
 
 _NOTHING_FOUND = "No checkpoint was found in any folder that this Trainer saves to"
@@ -114,9 +129,11 @@ def _tell_savers(trainer: Trainer, path: str | None) -> None:
 # --------------------------------------------------------------------------------------------- the newest one
 
 
-def _newest_intact(trainer: Trainer, *, to_train: bool) -> tuple[str | None, dict[str, Any]]:
-    """The path of the newest checkpoint that can be used, and what is in it; the others are warned of."""
-    for path in _newest_first(_candidates(trainer)):
+def _newest_intact(
+    trainer: Trainer, paths: Iterable[str], *, to_train: bool
+) -> tuple[str | None, dict[str, Any]]:
+    """The newest of these checkpoints that can be used, and what is in it; the others are warned of."""
+    for path in _newest_first(paths):
         verdict = verify(path)
         problem = verdict.problem
         if verdict.intact:
@@ -141,7 +158,7 @@ def _look_into(trainer: Trainer, path: str) -> tuple[dict[str, Any], str | None]
     return (content, None) if isinstance(content, dict) else ({}, "it is not a checkpoint")
 
 
-def _newest_first(paths: list[str]) -> Iterator[str]:
+def _newest_first(paths: Iterable[str]) -> Iterator[str]:
     """By when they were written; those of one tick of the clock by how far training had come."""
     dated: list[tuple[float, str]] = []
     for path in paths:

@@ -42,6 +42,7 @@ from fulmen.engine.run import Run
 from fulmen.engine.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.errors import ConfigError, UsageError
 from fulmen.precision import Precision
+from fulmen.runtime import watch
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
 from fulmen.strategies import SingleDeviceStrategy, Strategy
 from fulmen.trainer.checking import checked
@@ -50,7 +51,8 @@ from fulmen.trainer.checkpoint_path import (
     find_checkpoint_to_fit,
     path_when_interrupted,
 )
-from fulmen.trainer.launching import in_all_processes
+from fulmen.trainer.launching import METHODS, call_in_all_processes
+from fulmen.trainer.requeue import Requeue, of_next_fit
 from fulmen.trainer.view import RunView
 
 
@@ -168,10 +170,10 @@ class Trainer(RunView):
         self._progress = Progress()
         self._status = TrainerStatus.INITIALIZING
         self._run = None
+        call_in_all_processes(self)
 
     # -------------------------------------------------------------------------------------------- the methods
 
-    @in_all_processes
     def fit(
         self,
         model: LightningModule,
@@ -189,13 +191,14 @@ class Trainer(RunView):
         given = {"train": train_dataloaders, "val": val_dataloaders}
         run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
-        run.ckpt_path = self.strategy.broadcast(find_checkpoint_to_fit(self, ckpt_path))
+        requeue = of_next_fit(self)
+        left = None if requeue is None else requeue.checkpoint()
+        run.ckpt_path = self.strategy.broadcast(find_checkpoint_to_fit(self, ckpt_path, left))
         run.goes_on = ckpt_path in ("last", "auto")
-        with self._session(run, weights_only):
+        with self._session(run, weights_only, requeue):
             fit(run)
         return self._result(run)
 
-    @in_all_processes
     def validate(
         self,
         model: LightningModule | None = None,
@@ -211,7 +214,6 @@ class Trainer(RunView):
             datamodule, weights_only,
         )  # fmt: skip
 
-    @in_all_processes
     def test(
         self,
         model: LightningModule | None = None,
@@ -227,7 +229,6 @@ class Trainer(RunView):
             datamodule, weights_only,
         )  # fmt: skip
 
-    @in_all_processes
     def predict(
         self,
         model: LightningModule | None = None,
@@ -372,6 +373,10 @@ class Trainer(RunView):
             run.optimizers, run.schedulers = self._run.optimizers, self._run.schedulers
         return run
 
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: value for name, value in vars(self).items() if name not in METHODS}
+        return {**own, "_run": None}  # which are of this process
+
     def show_run_of(self, model: LightningModule, tables: list[dict[str, Any]]) -> None:
         """Show what a run in other processes came to."""
         self._run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, None, {})
@@ -379,9 +384,10 @@ class Trainer(RunView):
         self._status = TrainerStatus.FINISHED
 
     @contextmanager
-    def _session(self, run: Run, weights_only: bool | None) -> Iterator[None]:
+    def _session(self, run: Run, weights_only: bool | None, requeue: Requeue | None = None) -> Iterator[None]:
         """Around every loop: what comes before it, what follows, and what happens when it fails."""
         self._run = run
+        run.signals.requeue_signal = None if requeue is None else requeue.signal
         self._status = TrainerStatus.RUNNING
         for logger in self.loggers if self.world_size > 1 else ():
             logger.agree_on_version(self.strategy.broadcast)
@@ -390,7 +396,7 @@ class Trainer(RunView):
             try:
                 with self._torch_switches.applied(), saved_when_interrupted(run):
                     lifecycle.begin(run, weights_only=weights_only)
-                    run.interrupted_path = path_when_interrupted(self)
+                    run.interrupted_path = path_when_interrupted(self, requeue)
                     yield
                     lifecycle.end(run)
                 interrupted = run.signals.noted is not None
@@ -398,6 +404,7 @@ class Trainer(RunView):
                 outcome = "interrupted" if interrupted else "success"
             except BaseException as error:
                 self._status = TrainerStatus.INTERRUPTED
+                watch.note(error)
                 run.cannot_wait = True
                 checkpoints.save_what_waits_in_vain(run)
                 for call in run.hooks.on_exception:
@@ -409,6 +416,8 @@ class Trainer(RunView):
                 lifecycle.end(run)
             finally:
                 lifecycle.close(run, status=outcome)
+            if requeue is not None and outcome == "interrupted":
+                requeue.come_back(run)
 
     def _result(self, run: Run) -> FitResult:
         interrupted = self._status is TrainerStatus.INTERRUPTED

@@ -24,6 +24,11 @@ from fulmen.cli.main import main
         (["checkpoint", "inspect"], 2, "required: path"),
         (["checkpoint", "inspect", "a.ckpt", "--jsno"], 2, "--jsno"),
         (["checkpoint", "export", "a.ckpt"], 2, "required: out"),
+        (["checkpoint", "inspect", "a.ckpt", "--", "b.ckpt"], 2, "unrecognized arguments: b.ckpt"),
+        (["launch", "--help"], 0, "[-- SCRIPT'S ARGUMENTS]"),
+        (["launch"], 2, "required: script"),
+        (["launch", "a.py", "--lr", "0.1"], 2, "--lr 0.1; those of the script come after --"),
+        (["launch", "a.py", "--nodes", "0"], 2, "--nodes"),
     ],
 )
 def test_what_is_asked(

@@ -109,6 +109,24 @@ def test_values_do_not_enter_later_epochs_through_the_sanity_check(tmp_path: Pat
     assert logger.named("val") == [(1, 10.5)]
 
 
+def test_extremes_are_not_those_of_the_sanity_check(tmp_path: Path) -> None:
+    class Extreme(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.most = fulmen.metrics.MinMaxMetric(fulmen.metrics.MeanMetric())
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.most.update(torch.tensor(100.0) if self.trainer.sanity_checking else batch)
+
+        def on_validation_epoch_end(self) -> None:
+            self.log_dict(self.most.compute())
+            self.most.reset()
+
+    options = {"num_sanity_val_steps": 1, "max_epochs": 2}
+    trainer = fit(tmp_path, Extreme(), val=batches(2, first=10), **options)
+    assert numbers(trainer.callback_metrics) == {"raw": 10.5, "max": 10.5, "min": 10.5}
+
+
 def test_one_metric_per_loader(tmp_path: Path) -> None:
     class Several(Small):
         def __init__(self) -> None:

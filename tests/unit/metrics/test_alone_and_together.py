@@ -16,7 +16,9 @@ from fulmen.metrics import (
     BinaryAccuracy,
     BinaryAUROC,
     BinaryAveragePrecision,
+    BinaryCohenKappa,
     BinaryConfusionMatrix,
+    BinaryMatthewsCorrCoef,
     CosineSimilarity,
     MeanMetric,
     MeanSquaredError,
@@ -155,7 +157,8 @@ def test_a_value_may_be_written_over(metric: Metric, batch: Any, dtype: torch.dt
     metric.update(*batch)
     metric.compute().zero_()
     metric.update(*batch)
-    assert metric.compute().sum() == 2 * (len(PREDS) if len(batch) == 2 else PREDS.to(dtype).sum())
+    expected = 2 * (len(PREDS) if len(batch) == 2 else PREDS.sum().item())
+    assert metric.compute().sum().item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_states_are_where_the_default_device_is() -> None:
@@ -171,6 +174,15 @@ def test_states_are_where_the_default_device_is() -> None:
     for metric in counts:
         metric.update(*batches)
         assert metric.compute() == 0.8
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(BinaryMatthewsCorrCoef, 0.45 / 0.45**0.5), (BinaryCohenKappa, 2 / 3)]
+)
+def test_more_positions_than_products_fit_in_integers(kind: Callable[[], Any], expected: float) -> None:
+    metric = kind()
+    metric.merge_state({"counts": torch.tensor([40, 10, 5, 35]) * 10**8})  # tn, fp, fn, tp
+    assert metric.compute() == pytest.approx(expected)
 
 
 def test_similarities_stay_in_order() -> None:

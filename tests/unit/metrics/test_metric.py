@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fulmen.errors import ConfigError, UsageError
-from fulmen.metrics import Metric
+from fulmen.metrics import MeanMetric, Metric
 
 from .kinds import Average, Differences, Extremes, InPlace, Total
 
@@ -282,6 +282,23 @@ def test_the_type_can_be_set() -> None:
     assert metric.count.dtype is torch.int64
     metric.reset()
     assert metric.total.dtype is torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_states_do_not_get_narrower_with_the_type(dtype: torch.dtype) -> None:
+    ones = torch.ones(1000, dtype=dtype)
+    mean = MeanMetric()
+    mean.update(ones)
+    assert mean.compute().dtype is torch.float32
+    assert mean.set_dtype(dtype).compute().dtype is dtype
+    for _ in range(99):
+        mean.update(ones)
+    assert mean.compute() == 1
+    assert mean.compute().dtype is dtype
+    mean.reset()
+    assert mean.weight.dtype is torch.float64
+    own = Average().set_dtype(dtype)
+    assert own.total.dtype is torch.float32
 
 
 def test_only_persistent_states_are_in_the_state_dict() -> None:

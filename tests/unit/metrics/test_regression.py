@@ -275,6 +275,13 @@ def test_kendall_of_any_number_of_samples(size: int, grades: int) -> None:
     )
 
 
+@pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
+def test_where_kendall_is_undefined_so_is_its_p_value(alternative: Any) -> None:
+    preds, target = torch.tensor([1.0, 1, 1]), torch.tensor([1.0, 2, 3])
+    value = functions.kendall_rank_corrcoef(preds, target, t_test=True, alternative=alternative)
+    assert torch.stack(value).isnan().all()  # pyright: ignore[reportArgumentType]
+
+
 def test_kendall_of_many_samples_needs_little_memory() -> None:
     preds, target = drawn(200_000)  # all pairs would be 40 GB
     expected: Any = stats.kendalltau(preds, target)

@@ -345,6 +345,26 @@ def test_directions_that_cannot_be(metric: Any, maximize: Any) -> None:
         MetricTracker(metric, maximize=maximize)
 
 
+@pytest.mark.parametrize("strategy", ["poisson", "multinomial"])
+def test_samples_of_an_empty_batch_are_empty(strategy: Any) -> None:
+    metric = BootStrapper(MeanSquaredError(), num_bootstraps=2, sampling_strategy=strategy, seed=0)
+    batches = batch(0), batch(0, size=0)
+    with torch.device("meta"):  # draws are made on the host, wherever new tensors go
+        for each in batches:
+            metric.update(*each)
+    assert metric.compute()["mean"].isfinite()
+
+
+def test_a_tracker_takes_checkpoints_without_its_steps() -> None:
+    """As torchmetrics' and older ones are."""
+    tracker = MetricTracker(SumMetric(), maximize=True)
+    tracker.increment()
+    state = tracker.state_dict()
+    state.pop("_extra_state")
+    tracker.load_state_dict(state)
+    assert tracker.n_steps == 1
+
+
 # ------------------------------------------------------------------------------------------------------- all
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from fulmen.base import report
-from fulmen.errors import ConfigError
+from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import clusters, ports
 from fulmen.runtime.clusters import (
     ClusterEnvironment,
@@ -187,15 +188,17 @@ def test_lsf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         {"SLURM_STEP_ID": ""},  # python alone in an sbatch script
         {"SLURM_STEP_ID": "4294967290"},  # the shell of salloc
-        {"SLURM_JOB_NAME": "bash"},
-        {"SLURM_JOB_NAME": "interactive"},
-        {"SLURM_PTY_PORT": "41000"},  # srun --pty
+        {"SLURM_JOB_NAME": "bash", "SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_JOB_NAME": "interactive", "SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_PTY_PORT": "41000", "SLURM_STEP_NUM_TASKS": "1"},  # srun --pty
+        {"SLURM_PTY_PORT": "41000"},  # srun --pty with several tasks, of which one has the terminal
     ],
 )
 def test_process_in_a_job_of_slurm_that_srun_has_not_started(
     change: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, SLURM | change)
+    monkeypatch.setattr("os.isatty", lambda descriptor: descriptor == 0)
     with pytest.warns(report.FulmenWarning, match="4 tasks.*Put `srun` in front"):
         environment = clusters.detect()
     assert type(environment) is LightningEnvironment
@@ -204,11 +207,20 @@ def test_process_in_a_job_of_slurm_that_srun_has_not_started(
     assert type(clusters.detect()) is LightningEnvironment  # and nothing to warn of
 
 
+def test_srun_in_a_shell_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, SLURM | {"SLURM_JOB_NAME": "interactive", "SLURM_PTY_PORT": "41000"})
+    monkeypatch.setattr("os.isatty", lambda descriptor: False)
+    assert type(clusters.detect()) is SLURMEnvironment  # what the shell was told is passed on
+
+
 def test_slurm_knows_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, SLURM)
-    environment = SLURMEnvironment(auto_requeue=False)
-    assert not environment.auto_requeue
-    assert environment.requeue_signal is None
+    environment = SLURMEnvironment()
+    assert environment.auto_requeue
+    assert environment.requeue_signal == signal.SIGUSR1
+    assert environment.job() == "slurm-123.0"
+    assert SLURMEnvironment(auto_requeue=False).job() is None
+    assert SLURMEnvironment(requeue_signal=signal.SIGTERM).requeue_signal == signal.SIGTERM
     assert environment.job_id() == 123
     assert environment.job_name() == "train"
     assert environment.requeue_id() == "123"
@@ -219,6 +231,7 @@ def test_slurm_knows_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
     put(monkeypatch, {"SLURM_ARRAY_JOB_ID": "120", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"})
     assert environment.requeue_id() == "120_3"
+    assert environment.job() == "slurm-120_3.0"
     assert environment.restart_count() == 2
     assert environment.main_port != port  # what is left of the first start is not met again
 
@@ -226,6 +239,34 @@ def test_slurm_knows_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.main_port == 12001
     put(monkeypatch, MEETING)
     assert (environment.main_address, environment.main_port) == ("10.0.0.1", 29500)
+
+
+def test_without_slurm_there_is_no_job() -> None:
+    assert SLURMEnvironment().job() is None
+    assert LightningEnvironment().job() is None
+
+
+@pytest.mark.parametrize(
+    ("scontrol", "said"),
+    [
+        ("echo asked $1 $2 > {folder}/asked", None),
+        ("echo Only batch jobs are accepted >&2; exit 1", "requeue 120_3: Only batch jobs are accepted"),
+        (None, "No such file or directory: 'scontrol'"),
+    ],
+)
+def test_slurm_is_asked_to_start_the_job_again(
+    scontrol: str | None, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, SLURM | {"SLURM_ARRAY_JOB_ID": "120", "SLURM_ARRAY_TASK_ID": "3", "PATH": str(tmp_path)})
+    if scontrol is not None:
+        (tmp_path / "scontrol").write_text("#!/bin/sh\n" + scontrol.format(folder=tmp_path))
+        (tmp_path / "scontrol").chmod(0o700)
+    if said is None:
+        SLURMEnvironment().requeue()
+        assert (tmp_path / "asked").read_text() == "asked requeue 120_3\n"
+    else:
+        with pytest.raises(DistributedError, match=said):
+            SLURMEnvironment().requeue()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -67,14 +65,8 @@ class MultilabelAccuracy(MultilabelScore):
     _score = staticmethod(_accuracy)
 
 
-class Accuracy(ScoreOfTask):
+class Accuracy(ScoreOfTask, kinds=(BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy)):
     """`Accuracy(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelAccuracy`."""
-
-    kinds: ClassVar = {
-        "binary": BinaryAccuracy,
-        "multiclass": MulticlassAccuracy,
-        "multilabel": MultilabelAccuracy,
-    }
 
 
 class BinaryHammingDistance(BinaryScore):
@@ -101,14 +93,10 @@ class MultilabelHammingDistance(MultilabelScore):
     _score = staticmethod(_hamming_distance)
 
 
-class HammingDistance(ScoreOfTask):
+class HammingDistance(
+    ScoreOfTask, kinds=(BinaryHammingDistance, MulticlassHammingDistance, MultilabelHammingDistance)
+):
     """`HammingDistance(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelHammingDistance`."""
-
-    kinds: ClassVar = {
-        "binary": BinaryHammingDistance,
-        "multiclass": MulticlassHammingDistance,
-        "multilabel": MultilabelHammingDistance,
-    }
 
 
 binary_accuracy, multiclass_accuracy, multilabel_accuracy, accuracy = score_forms(

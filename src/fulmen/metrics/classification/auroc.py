@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from fulmen.errors import ConfigError
 from fulmen.metrics.classification.counting import divide, result_dtype
 from fulmen.metrics.classification.curves import Curve, Curves, averaged, each, fraction, warn_of_missing
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
@@ -19,9 +20,7 @@ from fulmen.metrics.classification.scoring import (
     MulticlassScores,
     MultilabelScores,
     ScoresMetric,
-    Task,
     Thresholds,
-    check_task,
 )
 
 
@@ -69,10 +68,11 @@ def multilabel_auroc(
     return _auroc(scores.curves(preds, target, micro=average == "micro"), average).to(result_dtype(preds))
 
 
+@by_task(binary_auroc, multiclass_auroc, multilabel_auroc)
 def auroc(
     preds: Tensor,
     target: Tensor,
-    task: Task,
+    task: TaskName,
     thresholds: Thresholds = None,
     num_classes: int | None = None,
     num_labels: int | None = None,
@@ -82,12 +82,7 @@ def auroc(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The area under the ROC curve of a task; see `AUROC`."""
-    check_task(task)
-    last = (thresholds, ignore_index, validate_args)
-    if task == "binary":
-        return binary_auroc(preds, target, max_fpr, *last)
-    kind: Any = multiclass_auroc if task == "multiclass" else multilabel_auroc
-    return kind(preds, target, num_classes if task == "multiclass" else num_labels, average, *last)
+    ...
 
 
 class BinaryAUROC(ScoresMetric):
@@ -189,9 +184,10 @@ class MultilabelAUROC(ScoresMetric):
 class AUROC:
     """Makes a `BinaryAUROC`, `MulticlassAUROC` or `MultilabelAUROC`, by `task`."""
 
+    @by_task(BinaryAUROC, MulticlassAUROC, MultilabelAUROC)
     def __new__(
         cls,
-        task: Task,
+        task: TaskName,
         thresholds: Thresholds = None,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -200,13 +196,7 @@ class AUROC:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_task(task)
-        last = (thresholds, ignore_index, validate_args)
-        if task == "binary":
-            return BinaryAUROC(max_fpr, *last, **kwargs)
-        kind: Any = MulticlassAUROC if task == "multiclass" else MultilabelAUROC
-        return kind(num_classes if task == "multiclass" else num_labels, average, *last, **kwargs)
+    ) -> Any: ...
 
 
 # ------------------------------------------------------------------------------------------------------ areas

@@ -18,6 +18,7 @@ from fulmen.metrics.classification.curves import (
     real,
     warn_of_missing,
 )
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
@@ -26,9 +27,7 @@ from fulmen.metrics.classification.scoring import (
     MulticlassScores,
     MultilabelScores,
     ScoresMetric,
-    Task,
     Thresholds,
-    check_task,
 )
 
 
@@ -75,10 +74,11 @@ def multilabel_average_precision(
     return _average_precision(curves, average).to(result_dtype(preds))
 
 
+@by_task(binary_average_precision, multiclass_average_precision, multilabel_average_precision)
 def average_precision(
     preds: Tensor,
     target: Tensor,
-    task: Task,
+    task: TaskName,
     thresholds: Thresholds = None,
     num_classes: int | None = None,
     num_labels: int | None = None,
@@ -87,12 +87,7 @@ def average_precision(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The average precision of a task; see `AveragePrecision`."""
-    check_task(task)
-    last = (thresholds, ignore_index, validate_args)
-    if task == "binary":
-        return binary_average_precision(preds, target, *last)
-    kind: Any = multiclass_average_precision if task == "multiclass" else multilabel_average_precision
-    return kind(preds, target, num_classes if task == "multiclass" else num_labels, average, *last)
+    ...
 
 
 class BinaryAveragePrecision(ScoresMetric):
@@ -191,9 +186,10 @@ class MultilabelAveragePrecision(ScoresMetric):
 class AveragePrecision:
     """Makes a binary, multiclass or multilabel one, by `task`."""
 
+    @by_task(BinaryAveragePrecision, MulticlassAveragePrecision, MultilabelAveragePrecision)
     def __new__(
         cls,
-        task: Task,
+        task: TaskName,
         thresholds: Thresholds = None,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -201,13 +197,7 @@ class AveragePrecision:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_task(task)
-        last = (thresholds, ignore_index, validate_args)
-        if task == "binary":
-            return BinaryAveragePrecision(*last, **kwargs)
-        kind: Any = MulticlassAveragePrecision if task == "multiclass" else MultilabelAveragePrecision
-        return kind(num_classes if task == "multiclass" else num_labels, average, *last, **kwargs)
+    ) -> Any: ...
 
 
 def _average_precision(

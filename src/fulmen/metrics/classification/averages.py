@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, check_averaging, chosen, result_dtype
+from fulmen.metrics.classification.counting import CountingMetric, check_averaging, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import Average, MultidimAverage
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
 from fulmen.metrics.metric import Metric
@@ -109,9 +110,11 @@ class MultilabelScore(AveragedScore):
 
 
 class ScoreOfTask:
-    """Base of names that stand for one of three classes, by `task`."""
+    """Base of names that stand for one of three classes, by `task`: those that it gets as `kinds`."""
 
-    kinds: ClassVar[dict[str, type[AveragedScore]]]
+    def __init_subclass__(cls, kinds: tuple[type[AveragedScore], ...], **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__new__ = by_task(*kinds)(cls.__new__)
 
     def __new__(
         cls,
@@ -125,20 +128,7 @@ class ScoreOfTask:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Metric:
-        kind, arguments = chosen(
-            task,
-            cls.kinds,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            average=average,
-            multidim_average=multidim_average,
-            top_k=top_k,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 # ------------------------------------------------------------------------------------------ functional forms
@@ -147,14 +137,12 @@ class ScoreOfTask:
 def score_forms(module: str, name: str, score: Score):
     """The functional forms of a score: of the binary, the multiclass and the multilabel task, and of any."""
     binary, multiclass, multilabel = _binary_form(score), _multiclass_form(score), _multilabel_form(score)
-    forms = {"binary": binary, "multiclass": multiclass, "multilabel": multilabel}
-    of_task = _form_of_task(forms)
-    for full_name, form in (
-        {f"{task}_{name}": form for task, form in forms.items()} | {name: of_task}
-    ).items():
+    of_task = _form_of_task()
+    forms = {"binary_": binary, "multiclass_": multiclass, "multilabel_": multilabel, "": of_task}
+    for full_name, form in ((task + name, form) for task, form in forms.items()):
         form.__module__, form.__name__, form.__qualname__ = module, full_name, full_name
         form.__doc__ = f"The functional form of the {full_name.replace('_', ' ')}."
-    return binary, multiclass, multilabel, of_task
+    return binary, multiclass, multilabel, by_task(binary, multiclass, multilabel)(of_task)
 
 
 def _value(
@@ -216,7 +204,7 @@ def _multilabel_form(score: Score):
     return multilabel
 
 
-def _form_of_task(forms: Mapping[str, Callable[..., Tensor]]):
+def _form_of_task():
     def of_task(
         preds: Tensor,
         target: Tensor,
@@ -230,20 +218,6 @@ def _form_of_task(forms: Mapping[str, Callable[..., Tensor]]):
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         zero_division: float = 0.0,
-    ) -> Tensor:
-        form, arguments = chosen(
-            task,
-            forms,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            average=average,
-            multidim_average=multidim_average,
-            top_k=top_k,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-            zero_division=zero_division,
-        )
-        return form(preds, target, **arguments)
+    ) -> Tensor: ...
 
     return of_task

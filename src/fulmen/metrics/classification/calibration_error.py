@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fulmen.metrics.classification.counting import divide, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import (
     as_probabilities,
     binary_shapes,
@@ -18,6 +19,7 @@ from fulmen.metrics.classification.inputs import (
     multiclass_shapes,
 )
 from fulmen.metrics.classification.losses import checked, widest
+from fulmen.metrics.classification.options import Option
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.plot import Drawn, plot_reliability
 
@@ -53,6 +55,7 @@ def multiclass_calibration_error(
     return _error(*_binned(*answers, n_bins, widest(preds.device)), norm).to(result_dtype(preds))
 
 
+@by_task(binary_calibration_error, multiclass_calibration_error)
 def calibration_error(
     preds: Tensor,
     target: Tensor,
@@ -64,11 +67,7 @@ def calibration_error(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The calibration error of a task; see `CalibrationError`."""
-    check_among("task", task, ("binary", "multiclass"))
-    if task == "binary":
-        return binary_calibration_error(preds, target, n_bins, norm, ignore_index, validate_args)
-    size: Any = num_classes
-    return multiclass_calibration_error(preds, target, size, n_bins, norm, ignore_index, validate_args)
+    ...
 
 
 class CalibrationMetric(Metric):
@@ -76,8 +75,13 @@ class CalibrationMetric(Metric):
 
     is_differentiable = False
     higher_is_better = False
+    counts: Tensor
+    confidence: Tensor
+    num_classes = Option("_options")
+    ignore_index = Option("_options")
+    validate_args = Option("_options")
 
-    def __init__(self, n_bins: int, norm: Norm, options: tuple[Any, ...], **kwargs: Any) -> None:
+    def __init__(self, n_bins: int, norm: Norm, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.n_bins = n_bins
         self.norm: Norm = norm
@@ -88,7 +92,7 @@ class CalibrationMetric(Metric):
     @property
     def update_options(self) -> Hashable:
         """The bins, and how answers are made."""
-        return self.n_bins, self._options
+        return self.n_bins, *self._options.items()
 
     def _add(self, confidence: Tensor, right: Tensor, ignored: Tensor | None) -> None:
         counts, total = _binned(confidence, right, ignored, self.n_bins, self.confidence.dtype)
@@ -130,11 +134,12 @@ class BinaryCalibrationError(CalibrationMetric):
         **kwargs: Any,
     ) -> None:
         _check(n_bins, norm)
-        super().__init__(n_bins, norm, (ignore_index, validate_args), **kwargs)
+        options = {"ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(n_bins, norm, options, **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_binary_answers(preds, target, *self._options))
+        self._add(*_binary_answers(preds, target, **self._options))
 
 
 class MulticlassCalibrationError(CalibrationMetric):
@@ -154,16 +159,18 @@ class MulticlassCalibrationError(CalibrationMetric):
         **kwargs: Any,
     ) -> None:
         _check(n_bins, norm, num_classes)
-        super().__init__(n_bins, norm, (num_classes, ignore_index, validate_args), **kwargs)
+        options = {"num_classes": num_classes, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(n_bins, norm, options, **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_multiclass_answers(preds, target, *self._options))
+        self._add(*_multiclass_answers(preds, target, **self._options))
 
 
 class CalibrationError:
     """Makes a `BinaryCalibrationError` or `MulticlassCalibrationError`, by `task`."""
 
+    @by_task(BinaryCalibrationError, MulticlassCalibrationError)
     def __new__(
         cls,
         task: Literal["binary", "multiclass"],
@@ -173,12 +180,7 @@ class CalibrationError:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_among("task", task, ("binary", "multiclass"))
-        if task == "binary":
-            return BinaryCalibrationError(n_bins, norm, ignore_index, validate_args, **kwargs)
-        size: Any = num_classes
-        return MulticlassCalibrationError(size, n_bins, norm, ignore_index, validate_args, **kwargs)
+    ) -> Any: ...
 
 
 Answers = tuple[Tensor, Tensor, Tensor | None]

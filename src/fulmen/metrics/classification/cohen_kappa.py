@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, chosen, result_dtype
+from fulmen.metrics.classification.counting import CountingMetric, margins, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Task
 from fulmen.metrics.metric import Metric
@@ -19,7 +19,7 @@ Weights = Literal["linear", "quadratic", "none"] | None
 
 def _kappa(task: Task, counts: Tensor, weights: Weights, dtype: torch.dtype) -> Tensor:
     if weights in (None, "none"):
-        hits, predicted, true = task.margins(counts)
+        hits, predicted, true = margins(task, counts)
         number, by_chance = true.sum(), (true * predicted).sum()
         return (number * hits - by_chance).to(dtype) / (number**2 - by_chance).to(dtype)
     matrix = task.matrix(counts).to(dtype)
@@ -90,6 +90,7 @@ class MulticlassCohenKappa(_CohenKappa):
 class CohenKappa:
     """`CohenKappa(task=...)` makes a `Binary...` or `MulticlassCohenKappa`."""
 
+    @by_task(BinaryCohenKappa, MulticlassCohenKappa)
     def __new__(
         cls,
         task: str,
@@ -99,21 +100,7 @@ class CohenKappa:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Metric:
-        kinds: dict[str, Callable[..., Metric]] = {
-            "binary": BinaryCohenKappa,
-            "multiclass": MulticlassCohenKappa,
-        }
-        kind, arguments = chosen(
-            task,
-            kinds,
-            threshold=threshold,
-            num_classes=num_classes,
-            weights=weights,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 def _kappa_of(task: Task, preds: Tensor, target: Tensor, weights: Weights) -> Tensor:
@@ -147,6 +134,7 @@ def multiclass_cohen_kappa(
     return _kappa_of(task, preds, target, weights)
 
 
+@by_task(binary_cohen_kappa, multiclass_cohen_kappa)
 def cohen_kappa(
     preds: Tensor,
     target: Tensor,
@@ -158,17 +146,4 @@ def cohen_kappa(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The functional form of `CohenKappa`."""
-    forms: dict[str, Callable[..., Tensor]] = {
-        "binary": binary_cohen_kappa,
-        "multiclass": multiclass_cohen_kappa,
-    }
-    form, arguments = chosen(
-        task,
-        forms,
-        threshold=threshold,
-        num_classes=num_classes,
-        weights=weights,
-        ignore_index=ignore_index,
-        validate_args=validate_args,
-    )
-    return form(preds, target, **arguments)
+    ...

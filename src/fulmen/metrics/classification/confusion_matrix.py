@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, chosen, divide, result_dtype
+from fulmen.metrics.classification.counting import CountingMetric, divide, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
 from fulmen.metrics.metric import Metric
@@ -104,6 +105,7 @@ class MultilabelConfusionMatrix(_ConfusionMatrix):
 class ConfusionMatrix:
     """`ConfusionMatrix(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelConfusionMatrix`."""
 
+    @by_task(BinaryConfusionMatrix, MulticlassConfusionMatrix, MultilabelConfusionMatrix)
     def __new__(
         cls,
         task: str,
@@ -114,23 +116,7 @@ class ConfusionMatrix:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Metric:
-        kinds: dict[str, Callable[..., Metric]] = {
-            "binary": BinaryConfusionMatrix,
-            "multiclass": MulticlassConfusionMatrix,
-            "multilabel": MultilabelConfusionMatrix,
-        }
-        kind, arguments = chosen(
-            task,
-            kinds,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            normalize=normalize,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 def _matrix(task: Task, preds: Tensor, target: Tensor, normalize: Normalize) -> Tensor:
@@ -178,6 +164,7 @@ def multilabel_confusion_matrix(
     return _matrix(task, preds, target, normalize)
 
 
+@by_task(binary_confusion_matrix, multiclass_confusion_matrix, multilabel_confusion_matrix)
 def confusion_matrix(
     preds: Tensor,
     target: Tensor,
@@ -190,19 +177,4 @@ def confusion_matrix(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The functional form of `ConfusionMatrix`."""
-    forms: dict[str, Callable[..., Tensor]] = {
-        "binary": binary_confusion_matrix,
-        "multiclass": multiclass_confusion_matrix,
-        "multilabel": multilabel_confusion_matrix,
-    }
-    form, arguments = chosen(
-        task,
-        forms,
-        threshold=threshold,
-        num_classes=num_classes,
-        num_labels=num_labels,
-        normalize=normalize,
-        ignore_index=ignore_index,
-        validate_args=validate_args,
-    )
-    return form(preds, target, **arguments)
+    ...

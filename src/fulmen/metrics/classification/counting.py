@@ -1,22 +1,21 @@
-"""Metrics that are formulas of counts, and the choice of one by task."""
+"""Metrics that are formulas of counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
 from fulmen.metrics.classification.inputs import Average, check_among, check_unit
+from fulmen.metrics.classification.options import Option
 from fulmen.metrics.classification.tasks import Multiclass, Outcomes, Task
 from fulmen.metrics.metric import Metric
 
 Ratio = Callable[[Outcomes], tuple[Tensor, Tensor]]
 """Numerator and denominator of a score, elementwise."""
-
-T = TypeVar("T")
 
 
 class CountingMetric(Metric):
@@ -25,6 +24,13 @@ class CountingMetric(Metric):
     is_differentiable = False
     _keeps_no_graph = True
     counts: Tensor | list[Tensor]
+    num_classes = Option("_task")
+    num_labels = Option("_task")
+    threshold = Option("_task")
+    top_k = Option("_task")
+    multidim_average = Option("_task")
+    ignore_index = Option("_task")
+    validate_args = Option("_task")
 
     def __init__(self, task: Task, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,6 +68,13 @@ class CountingMetric(Metric):
 def result_dtype(preds: Tensor) -> torch.dtype:
     """The type of a value that is computed from scores: theirs, and at least float32."""
     return torch.promote_types(preds.dtype, torch.float32) if preds.is_floating_point() else torch.float32
+
+
+def margins(task: Task, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the task's `margins` gives, to be multiplied: of 2**32 positions, products overflow int64."""
+    dtype = torch.int64 if counts.device.type == "mps" else torch.float64
+    hits, predicted, true = task.margins(counts)
+    return hits.to(dtype), predicted.to(dtype), true.to(dtype)
 
 
 # --------------------------------------------------------------------------------------------------- averages
@@ -114,18 +127,3 @@ def complete_outcomes(task: Task, counts: Tensor) -> Outcomes:
             "True negatives were asked for.", received="num_classes=None", fix="give `num_classes`"
         )
     return task.outcomes(counts)
-
-
-# ---------------------------------------------------------------------------------------------------- by task
-
-_WITHOUT_MEANING = {
-    "binary": {"num_classes", "num_labels", "average", "top_k"},
-    "multiclass": {"num_labels", "threshold"},
-    "multilabel": {"num_classes", "top_k"},
-}
-
-
-def chosen(task: str, kinds: Mapping[str, T], **arguments: Any) -> tuple[T, dict[str, Any]]:
-    """What is meant for a task, with those of the arguments that have a meaning there."""
-    check_among("task", task, tuple(kinds))
-    return kinds[task], {k: v for k, v in arguments.items() if k not in _WITHOUT_MEANING[task]}

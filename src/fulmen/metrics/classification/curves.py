@@ -52,7 +52,7 @@ def of_histogram(histogram: Tensor, thresholds: Tensor) -> Curve:
     """The curve of counts [2, ..., T + 1]: of label, class, and number of thresholds reached."""
     negatives, positives = histogram.sum(-1)
     fp, tp = histogram[..., 1:].flip(-1).cumsum(-1).flip(-1)
-    return Curve(thresholds, tp, fp, positives, negatives)
+    return Curve(thresholds.clone(), tp, fp, positives, negatives)  # they are the metric's own
 
 
 def _sorted(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +16,8 @@ from fulmen.metrics.classification.averages import (
     ScoreOfTask,
     score_forms,
 )
-from fulmen.metrics.classification.counting import averaged, check_averaging, chosen, result_dtype
+from fulmen.metrics.classification.counting import averaged, check_averaging, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import Average, MultidimAverage
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Outcomes, Task
 from fulmen.metrics.metric import Metric
@@ -45,10 +44,18 @@ def _checked(beta: float) -> float:
     return beta
 
 
-class BinaryFBetaScore(BinaryScore):
-    """The F score of two classes: recall weighs `beta` times as much as precision."""
+class _FBetaScore(AveragedScore):
+    """Base of F scores of any weight."""
 
     higher_is_better = True
+    beta: float
+
+    def _score(self, *arguments: Any) -> Tensor:
+        return _f_score(*arguments, beta=self.beta)
+
+
+class BinaryFBetaScore(_FBetaScore, BinaryScore):
+    """The F score of two classes: recall weighs `beta` times as much as precision."""
 
     def __init__(
         self,
@@ -61,13 +68,11 @@ class BinaryFBetaScore(BinaryScore):
         **kwargs: Any,
     ) -> None:
         super().__init__(threshold, multidim_average, ignore_index, validate_args, zero_division, **kwargs)
-        self._score = functools.partial(_f_score, beta=_checked(beta))
+        self.beta = _checked(beta)
 
 
-class MulticlassFBetaScore(MulticlassScore):
+class MulticlassFBetaScore(_FBetaScore, MulticlassScore):
     """The F score of each class, or their average: recall weighs `beta` times as much as precision."""
-
-    higher_is_better = True
 
     def __init__(
         self,
@@ -91,13 +96,11 @@ class MulticlassFBetaScore(MulticlassScore):
             zero_division,
             **kwargs,
         )
-        self._score = functools.partial(_f_score, beta=_checked(beta))
+        self.beta = _checked(beta)
 
 
-class MultilabelFBetaScore(MultilabelScore):
+class MultilabelFBetaScore(_FBetaScore, MultilabelScore):
     """The F score of each label, or their average: recall weighs `beta` times as much as precision."""
-
-    higher_is_better = True
 
     def __init__(
         self,
@@ -121,12 +124,13 @@ class MultilabelFBetaScore(MultilabelScore):
             zero_division,
             **kwargs,
         )
-        self._score = functools.partial(_f_score, beta=_checked(beta))
+        self.beta = _checked(beta)
 
 
 class FBetaScore:
     """`FBetaScore(task=..., beta=...)` makes a `Binary...`, `Multiclass...` or `MultilabelFBetaScore`."""
 
+    @by_task(BinaryFBetaScore, MulticlassFBetaScore, MultilabelFBetaScore)
     def __new__(
         cls,
         task: str,
@@ -141,27 +145,7 @@ class FBetaScore:
         validate_args: bool | None = None,
         zero_division: float = 0.0,
         **kwargs: Any,
-    ) -> Metric:
-        kinds: dict[str, type[AveragedScore]] = {
-            "binary": BinaryFBetaScore,
-            "multiclass": MulticlassFBetaScore,
-            "multilabel": MultilabelFBetaScore,
-        }
-        kind, arguments = chosen(
-            task,
-            kinds,
-            beta=beta,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            average=average,
-            multidim_average=multidim_average,
-            top_k=top_k,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-            zero_division=zero_division,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 class BinaryF1Score(BinaryScore):
@@ -185,14 +169,8 @@ class MultilabelF1Score(MultilabelScore):
     _score = staticmethod(_f_score)
 
 
-class F1Score(ScoreOfTask):
+class F1Score(ScoreOfTask, kinds=(BinaryF1Score, MulticlassF1Score, MultilabelF1Score)):
     """`F1Score(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelF1Score`."""
-
-    kinds: ClassVar = {
-        "binary": BinaryF1Score,
-        "multiclass": MulticlassF1Score,
-        "multilabel": MultilabelF1Score,
-    }
 
 
 binary_f1_score, multiclass_f1_score, multilabel_f1_score, f1_score = score_forms(
@@ -257,6 +235,7 @@ def multilabel_fbeta_score(
     return _f_score_of(task, preds, target, average, zero_division, beta)
 
 
+@by_task(binary_fbeta_score, multiclass_fbeta_score, multilabel_fbeta_score)
 def fbeta_score(
     preds: Tensor,
     target: Tensor,
@@ -273,23 +252,4 @@ def fbeta_score(
     zero_division: float = 0.0,
 ) -> Tensor:
     """The functional form of `FBetaScore`."""
-    forms: dict[str, Callable[..., Tensor]] = {
-        "binary": binary_fbeta_score,
-        "multiclass": multiclass_fbeta_score,
-        "multilabel": multilabel_fbeta_score,
-    }
-    form, arguments = chosen(
-        task,
-        forms,
-        beta=beta,
-        threshold=threshold,
-        num_classes=num_classes,
-        num_labels=num_labels,
-        average=average,
-        multidim_average=multidim_average,
-        top_k=top_k,
-        ignore_index=ignore_index,
-        validate_args=validate_args,
-        zero_division=zero_division,
-    )
-    return form(preds, target, **arguments)
+    ...

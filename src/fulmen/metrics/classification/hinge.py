@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import (
     as_probabilities,
     binary_shapes,
@@ -45,6 +46,7 @@ def multiclass_hinge_loss(
     return mean_of(*_multiclass_losses(preds, target, *options))
 
 
+@by_task(binary_hinge_loss, multiclass_hinge_loss)
 def hinge_loss(
     preds: Tensor,
     target: Tensor,
@@ -56,11 +58,7 @@ def hinge_loss(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The mean hinge loss of a task; see `HingeLoss`."""
-    check_among("task", task, ("binary", "multiclass"))
-    if task == "binary":
-        return binary_hinge_loss(preds, target, squared, ignore_index, validate_args)
-    size: Any = num_classes
-    return multiclass_hinge_loss(preds, target, size, squared, multiclass_mode, ignore_index, validate_args)
+    ...
 
 
 class BinaryHingeLoss(MeanLoss):
@@ -81,12 +79,12 @@ class BinaryHingeLoss(MeanLoss):
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self._options = (squared, ignore_index, validate_args)
+        options = {"squared": squared, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(options, **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_binary_losses(preds, target, *self._options))
+        self._add(*_binary_losses(preds, target, **self._options))
 
 
 class MulticlassHingeLoss(MeanLoss):
@@ -112,17 +110,24 @@ class MulticlassHingeLoss(MeanLoss):
         **kwargs: Any,
     ) -> None:
         _check(num_classes, multiclass_mode)
-        super().__init__((num_classes,) if multiclass_mode == "one-vs-all" else (), **kwargs)
-        self._options = (num_classes, squared, multiclass_mode, ignore_index, validate_args)
+        options = {
+            "num_classes": num_classes,
+            "squared": squared,
+            "multiclass_mode": multiclass_mode,
+            "ignore_index": ignore_index,
+            "validate_args": validate_args,
+        }
+        super().__init__(options, (num_classes,) if multiclass_mode == "one-vs-all" else (), **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_multiclass_losses(preds, target, *self._options))
+        self._add(*_multiclass_losses(preds, target, **self._options))
 
 
 class HingeLoss:
     """Makes a `BinaryHingeLoss` or `MulticlassHingeLoss`, by `task`."""
 
+    @by_task(BinaryHingeLoss, MulticlassHingeLoss)
     def __new__(
         cls,
         task: Literal["binary", "multiclass"],
@@ -132,12 +137,7 @@ class HingeLoss:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_among("task", task, ("binary", "multiclass"))
-        if task == "binary":
-            return BinaryHingeLoss(squared, ignore_index, validate_args, **kwargs)
-        size: Any = num_classes
-        return MulticlassHingeLoss(size, squared, multiclass_mode, ignore_index, validate_args, **kwargs)
+    ) -> Any: ...
 
 
 def _binary_losses(
@@ -155,7 +155,7 @@ def _multiclass_losses(
     target: Tensor,
     num_classes: int,
     squared: bool,
-    mode: Mode,
+    multiclass_mode: Mode,
     ignore_index: int | None,
     validate_args: bool | None,
 ) -> Losses:
@@ -166,7 +166,7 @@ def _multiclass_losses(
         preds, target = preds.movedim(1, -1).reshape(-1, num_classes), target.flatten()
         ignored = None if ignored is None else ignored.flatten()
     true = target.unsqueeze(1)
-    if mode == "one-vs-all":
+    if multiclass_mode == "one-vs-all":
         margins = (-preds).scatter(1, true, preds.gather(1, true))
         return without(None if ignored is None else ignored.unsqueeze(1), _hinge(margins, squared))
     others = preds.scatter(1, true, -torch.inf).amax(1)

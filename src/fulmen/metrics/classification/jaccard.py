@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fulmen.metrics.classification.averages import AveragedScore
-from fulmen.metrics.classification.counting import averaged, check_averaging, chosen, result_dtype
+from fulmen.metrics.classification.counting import averaged, check_averaging, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.inputs import Average
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Outcomes, Task
 from fulmen.metrics.metric import Metric
@@ -89,6 +89,7 @@ class MultilabelJaccardIndex(_JaccardIndex):
 class JaccardIndex:
     """`JaccardIndex(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelJaccardIndex`."""
 
+    @by_task(BinaryJaccardIndex, MulticlassJaccardIndex, MultilabelJaccardIndex)
     def __new__(
         cls,
         task: str,
@@ -100,24 +101,7 @@ class JaccardIndex:
         validate_args: bool | None = None,
         zero_division: float = 0.0,
         **kwargs: Any,
-    ) -> Metric:
-        kinds: dict[str, Callable[..., Metric]] = {
-            "binary": BinaryJaccardIndex,
-            "multiclass": MulticlassJaccardIndex,
-            "multilabel": MultilabelJaccardIndex,
-        }
-        kind, arguments = chosen(
-            task,
-            kinds,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            average=average,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-            zero_division=zero_division,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 def _jaccard_of(task: Task, preds: Tensor, target: Tensor, average: Average, zero_division: float) -> Tensor:
@@ -167,6 +151,7 @@ def multilabel_jaccard_index(
     return _jaccard_of(task, preds, target, average, zero_division)
 
 
+@by_task(binary_jaccard_index, multiclass_jaccard_index, multilabel_jaccard_index)
 def jaccard_index(
     preds: Tensor,
     target: Tensor,
@@ -180,20 +165,4 @@ def jaccard_index(
     zero_division: float = 0.0,
 ) -> Tensor:
     """The functional form of `JaccardIndex`."""
-    forms: dict[str, Callable[..., Tensor]] = {
-        "binary": binary_jaccard_index,
-        "multiclass": multiclass_jaccard_index,
-        "multilabel": multilabel_jaccard_index,
-    }
-    form, arguments = chosen(
-        task,
-        forms,
-        threshold=threshold,
-        num_classes=num_classes,
-        num_labels=num_labels,
-        average=average,
-        ignore_index=ignore_index,
-        validate_args=validate_args,
-        zero_division=zero_division,
-    )
-    return form(preds, target, **arguments)
+    ...

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import (
     are_logits,
     binary_shapes,
@@ -18,7 +19,6 @@ from fulmen.metrics.classification.inputs import (
     multilabel_shapes,
 )
 from fulmen.metrics.classification.losses import Losses, MeanLoss, checked, mean_of, without
-from fulmen.metrics.classification.scoring import Task, check_task
 
 Average = Literal["macro", "none"] | None
 
@@ -56,10 +56,11 @@ def multilabel_log_loss(
     return values.mean() if average == "macro" else values
 
 
+@by_task(binary_log_loss, multiclass_log_loss, multilabel_log_loss)
 def log_loss(
     preds: Tensor,
     target: Tensor,
-    task: Task,
+    task: TaskName,
     num_classes: int | None = None,
     num_labels: int | None = None,
     average: Average = "macro",
@@ -67,13 +68,7 @@ def log_loss(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The mean log loss of a task; see `LogLoss`."""
-    check_task(task)
-    sizes: Any = (num_classes, num_labels)
-    if task == "binary":
-        return binary_log_loss(preds, target, ignore_index, validate_args)
-    if task == "multiclass":
-        return multiclass_log_loss(preds, target, sizes[0], ignore_index, validate_args)
-    return multilabel_log_loss(preds, target, sizes[1], average, ignore_index, validate_args)
+    ...
 
 
 class BinaryLogLoss(MeanLoss):
@@ -90,12 +85,11 @@ class BinaryLogLoss(MeanLoss):
     def __init__(
         self, ignore_index: int | None = None, validate_args: bool | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        self._options = (ignore_index, validate_args)
+        super().__init__({"ignore_index": ignore_index, "validate_args": validate_args}, **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_binary_losses(preds, target, *self._options))
+        self._add(*_binary_losses(preds, target, **self._options))
 
 
 class MulticlassLogLoss(MeanLoss):
@@ -112,13 +106,13 @@ class MulticlassLogLoss(MeanLoss):
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
         check_at_least("num_classes", num_classes, 2)
-        self._options = (num_classes, ignore_index, validate_args)
+        options = {"num_classes": num_classes, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(options, **kwargs)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_multiclass_losses(preds, target, *self._options))
+        self._add(*_multiclass_losses(preds, target, **self._options))
 
 
 class MultilabelLogLoss(MeanLoss):
@@ -141,13 +135,13 @@ class MultilabelLogLoss(MeanLoss):
         **kwargs: Any,
     ) -> None:
         _check_labels(num_labels, average)
-        super().__init__((num_labels,), **kwargs)
+        options = {"num_labels": num_labels, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(options, (num_labels,), **kwargs)
         self.average = average
-        self._options = (num_labels, ignore_index, validate_args)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of scores and labels."""
-        self._add(*_multilabel_losses(preds, target, *self._options))
+        self._add(*_multilabel_losses(preds, target, **self._options))
 
     def compute(self) -> Tensor:
         """The mean loss, or that of each label."""
@@ -158,23 +152,17 @@ class MultilabelLogLoss(MeanLoss):
 class LogLoss:
     """Makes a `BinaryLogLoss`, `MulticlassLogLoss` or `MultilabelLogLoss`, by `task`."""
 
+    @by_task(BinaryLogLoss, MulticlassLogLoss, MultilabelLogLoss)
     def __new__(
         cls,
-        task: Task,
+        task: TaskName,
         num_classes: int | None = None,
         num_labels: int | None = None,
         average: Average = "macro",
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_task(task)
-        sizes: Any = (num_classes, num_labels)
-        if task == "binary":
-            return BinaryLogLoss(ignore_index, validate_args, **kwargs)
-        if task == "multiclass":
-            return MulticlassLogLoss(sizes[0], ignore_index, validate_args, **kwargs)
-        return MultilabelLogLoss(sizes[1], average, ignore_index, validate_args, **kwargs)
+    ) -> Any: ...
 
 
 def _binary_losses(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fulmen.metrics.classification.inputs import Inputs, as_scores, check_values
+from fulmen.metrics.classification.options import Option
 from fulmen.metrics.metric import Metric
 
 Losses = tuple[Tensor, Tensor | int]
@@ -15,13 +16,27 @@ Losses = tuple[Tensor, Tensor | int]
 
 
 class MeanLoss(Metric):
-    """Base of what is a mean of losses; `size` is the shape of the value."""
+    """Base of what is a mean of losses.
+
+    Args:
+        options: of the function that gives the losses.
+        size: the shape of the value.
+    """
 
     is_differentiable = True
     higher_is_better = False
+    total: Tensor
+    count: Tensor
+    num_classes = Option("_options")
+    num_labels = Option("_options")
+    squared = Option("_options")
+    multiclass_mode = Option("_options")
+    ignore_index = Option("_options")
+    validate_args = Option("_options")
 
-    def __init__(self, size: tuple[int, ...] = (), **kwargs: Any) -> None:
+    def __init__(self, options: dict[str, Any], size: tuple[int, ...] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._options = options
         self.add_state("total", torch.zeros(size, dtype=torch.float64), "sum")
         self.add_state("count", torch.zeros(size, dtype=torch.int64), "sum")
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, chosen, divide, result_dtype
+from fulmen.metrics.classification.counting import CountingMetric, divide, margins, result_dtype
+from fulmen.metrics.classification.dispatch import by_task
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
 from fulmen.metrics.metric import Metric
 
 
 def _correlation(task: Task, counts: Tensor, dtype: torch.dtype) -> Tensor:
-    hits, predicted, true = task.margins(counts)
+    hits, predicted, true = margins(task, counts)
     number = true.sum()
     covariance = (number * hits - (predicted * true).sum()).to(dtype)
     deviations = [(number**2 - (labels**2).sum()).to(dtype).sqrt() for labels in (predicted, true)]
@@ -28,8 +28,8 @@ def _correlation(task: Task, counts: Tensor, dtype: torch.dtype) -> Tensor:
 class _MatthewsCorrCoef(CountingMetric):
     """Base of the correlation of predicted and true labels (Gorodkin 2004), from -1 to 1.
 
-    Where only one label is predicted or true it is undefined: then 0, but 1 and -1 where labels of two kinds
-    were all predicted rightly, and wrongly (Chicco and Jurman 2020).
+    Where only one label is predicted or true it is undefined: then 0; but with two classes 1 where all labels
+    were predicted rightly, and -1 where all were wrongly (Chicco and Jurman 2020).
     """
 
     higher_is_better = True
@@ -82,6 +82,7 @@ class MultilabelMatthewsCorrCoef(_MatthewsCorrCoef):
 class MatthewsCorrCoef:
     """`MatthewsCorrCoef(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelMatthewsCorrCoef`."""
 
+    @by_task(BinaryMatthewsCorrCoef, MulticlassMatthewsCorrCoef, MultilabelMatthewsCorrCoef)
     def __new__(
         cls,
         task: str,
@@ -91,22 +92,7 @@ class MatthewsCorrCoef:
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Metric:
-        kinds: dict[str, Callable[..., Metric]] = {
-            "binary": BinaryMatthewsCorrCoef,
-            "multiclass": MulticlassMatthewsCorrCoef,
-            "multilabel": MultilabelMatthewsCorrCoef,
-        }
-        kind, arguments = chosen(
-            task,
-            kinds,
-            threshold=threshold,
-            num_classes=num_classes,
-            num_labels=num_labels,
-            ignore_index=ignore_index,
-            validate_args=validate_args,
-        )
-        return kind(**arguments, **kwargs)
+    ) -> Metric: ...
 
 
 def binary_matthews_corrcoef(
@@ -146,6 +132,7 @@ def multilabel_matthews_corrcoef(
     return _correlation(task, task.count(preds, target), result_dtype(preds))
 
 
+@by_task(binary_matthews_corrcoef, multiclass_matthews_corrcoef, multilabel_matthews_corrcoef)
 def matthews_corrcoef(
     preds: Tensor,
     target: Tensor,
@@ -157,18 +144,4 @@ def matthews_corrcoef(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The functional form of `MatthewsCorrCoef`."""
-    forms: dict[str, Callable[..., Tensor]] = {
-        "binary": binary_matthews_corrcoef,
-        "multiclass": multiclass_matthews_corrcoef,
-        "multilabel": multilabel_matthews_corrcoef,
-    }
-    form, arguments = chosen(
-        task,
-        forms,
-        threshold=threshold,
-        num_classes=num_classes,
-        num_labels=num_labels,
-        ignore_index=ignore_index,
-        validate_args=validate_args,
-    )
-    return form(preds, target, **arguments)
+    ...

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -70,14 +68,8 @@ class MultilabelPrecision(MultilabelScore):
     _score = staticmethod(_precision)
 
 
-class Precision(ScoreOfTask):
+class Precision(ScoreOfTask, kinds=(BinaryPrecision, MulticlassPrecision, MultilabelPrecision)):
     """`Precision(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelPrecision`."""
-
-    kinds: ClassVar = {
-        "binary": BinaryPrecision,
-        "multiclass": MulticlassPrecision,
-        "multilabel": MultilabelPrecision,
-    }
 
 
 class BinaryRecall(BinaryScore):
@@ -101,10 +93,8 @@ class MultilabelRecall(MultilabelScore):
     _score = staticmethod(_recall)
 
 
-class Recall(ScoreOfTask):
+class Recall(ScoreOfTask, kinds=(BinaryRecall, MulticlassRecall, MultilabelRecall)):
     """`Recall(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelRecall`."""
-
-    kinds: ClassVar = {"binary": BinaryRecall, "multiclass": MulticlassRecall, "multilabel": MultilabelRecall}
 
 
 class BinarySpecificity(BinaryScore):
@@ -128,14 +118,8 @@ class MultilabelSpecificity(MultilabelScore):
     _score = staticmethod(_specificity)
 
 
-class Specificity(ScoreOfTask):
+class Specificity(ScoreOfTask, kinds=(BinarySpecificity, MulticlassSpecificity, MultilabelSpecificity)):
     """`Specificity(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelSpecificity`."""
-
-    kinds: ClassVar = {
-        "binary": BinarySpecificity,
-        "multiclass": MulticlassSpecificity,
-        "multilabel": MultilabelSpecificity,
-    }
 
 
 binary_precision, multiclass_precision, multilabel_precision, precision = score_forms(

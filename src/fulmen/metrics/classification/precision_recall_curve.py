@@ -21,6 +21,7 @@ from fulmen.metrics.classification.curves import (
     warn_of_missing,
     with_probabilities,
 )
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
@@ -28,9 +29,7 @@ from fulmen.metrics.classification.scoring import (
     MulticlassScores,
     MultilabelScores,
     ScoresMetric,
-    Task,
     Thresholds,
-    check_task,
 )
 from fulmen.metrics.plot import Drawn, plot_precision_recall
 
@@ -76,10 +75,11 @@ def multilabel_precision_recall_curve(
     return in_dtype(_precision_recall_curve(with_probabilities(curves)), result_dtype(preds))
 
 
+@by_task(binary_precision_recall_curve, multiclass_precision_recall_curve, multilabel_precision_recall_curve)
 def precision_recall_curve(
     preds: Tensor,
     target: Tensor,
-    task: Task,
+    task: TaskName,
     thresholds: Thresholds = None,
     num_classes: int | None = None,
     num_labels: int | None = None,
@@ -88,15 +88,7 @@ def precision_recall_curve(
     validate_args: bool | None = None,
 ) -> Any:
     """Precision, recall, and thresholds of a task; see `PrecisionRecallCurve`."""
-    check_task(task)
-    if task == "binary":
-        return binary_precision_recall_curve(preds, target, thresholds, ignore_index, validate_args)
-    sizes: Any = (num_classes, num_labels)
-    if task == "multiclass":
-        return multiclass_precision_recall_curve(
-            preds, target, sizes[0], thresholds, average, ignore_index, validate_args
-        )
-    return multilabel_precision_recall_curve(preds, target, sizes[1], thresholds, ignore_index, validate_args)
+    ...
 
 
 class _PrecisionRecallCurve(ScoresMetric):
@@ -138,7 +130,6 @@ class BinaryPrecisionRecallCurve(_PrecisionRecallCurve):
         **kwargs: Any,
     ) -> None:
         super().__init__(BinaryScores(thresholds, ignore_index, validate_args, normalization), **kwargs)
-        self.normalization = normalization
 
     def compute(self) -> Points:
         """Precision, recall, thresholds."""
@@ -206,22 +197,17 @@ class MultilabelPrecisionRecallCurve(_PrecisionRecallCurve):
 class PrecisionRecallCurve:
     """Makes a binary, multiclass or multilabel one, by `task`."""
 
+    @by_task(BinaryPrecisionRecallCurve, MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve)
     def __new__(
         cls,
-        task: Task,
+        task: TaskName,
         thresholds: Thresholds = None,
         num_classes: int | None = None,
         num_labels: int | None = None,
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_task(task)
-        if task == "binary":
-            return BinaryPrecisionRecallCurve(thresholds, ignore_index, validate_args, **kwargs)
-        kind: Any = MulticlassPrecisionRecallCurve if task == "multiclass" else MultilabelPrecisionRecallCurve
-        size = num_classes if task == "multiclass" else num_labels
-        return kind(size, thresholds, ignore_index=ignore_index, validate_args=validate_args, **kwargs)
+    ) -> Any: ...
 
 
 def _precision_recall_curve(

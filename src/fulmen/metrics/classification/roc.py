@@ -21,6 +21,7 @@ from fulmen.metrics.classification.curves import (
     warn_of_missing,
     with_probabilities,
 )
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
@@ -28,9 +29,7 @@ from fulmen.metrics.classification.scoring import (
     MulticlassScores,
     MultilabelScores,
     ScoresMetric,
-    Task,
     Thresholds,
-    check_task,
 )
 from fulmen.metrics.plot import Drawn, plot_roc
 
@@ -76,10 +75,11 @@ def multilabel_roc(
     return in_dtype(_roc(with_probabilities(curves)), result_dtype(preds))
 
 
+@by_task(binary_roc, multiclass_roc, multilabel_roc)
 def roc(
     preds: Tensor,
     target: Tensor,
-    task: Task,
+    task: TaskName,
     thresholds: Thresholds = None,
     num_classes: int | None = None,
     num_labels: int | None = None,
@@ -88,13 +88,7 @@ def roc(
     validate_args: bool | None = None,
 ) -> Any:
     """False positive rate, true positive rate, and thresholds of a task; see `ROC`."""
-    check_task(task)
-    if task == "binary":
-        return binary_roc(preds, target, thresholds, ignore_index, validate_args)
-    sizes: Any = (num_classes, num_labels)
-    if task == "multiclass":
-        return multiclass_roc(preds, target, sizes[0], thresholds, average, ignore_index, validate_args)
-    return multilabel_roc(preds, target, sizes[1], thresholds, ignore_index, validate_args)
+    ...
 
 
 class _ROC(ScoresMetric):
@@ -133,7 +127,6 @@ class BinaryROC(_ROC):
         **kwargs: Any,
     ) -> None:
         super().__init__(BinaryScores(thresholds, ignore_index, validate_args, normalization), **kwargs)
-        self.normalization = normalization
 
     def compute(self) -> Points:
         """False positive rate, true positive rate, thresholds."""
@@ -194,22 +187,17 @@ class MultilabelROC(_ROC):
 class ROC:
     """Makes a `BinaryROC`, `MulticlassROC` or `MultilabelROC`, by `task`."""
 
+    @by_task(BinaryROC, MulticlassROC, MultilabelROC)
     def __new__(
         cls,
-        task: Task,
+        task: TaskName,
         thresholds: Thresholds = None,
         num_classes: int | None = None,
         num_labels: int | None = None,
         ignore_index: int | None = None,
         validate_args: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        check_task(task)
-        if task == "binary":
-            return BinaryROC(thresholds, ignore_index, validate_args, **kwargs)
-        kind: Any = MulticlassROC if task == "multiclass" else MultilabelROC
-        size = num_classes if task == "multiclass" else num_labels
-        return kind(size, thresholds, ignore_index=ignore_index, validate_args=validate_args, **kwargs)
+    ) -> Any: ...
 
 
 def _roc(curves: Curves, average: CurveAverage = None) -> Any:

@@ -29,6 +29,7 @@ from fulmen.metrics.classification.inputs import (
     multiclass_shapes,
     multilabel_shapes,
 )
+from fulmen.metrics.classification.options import Option
 from fulmen.metrics.metric import Metric
 
 Thresholds = int | Sequence[float] | Tensor | None
@@ -38,8 +39,6 @@ ClassAverage = Literal["macro", "weighted", "none"] | None
 LabelAverage = Literal["micro", "macro", "weighted", "none"] | None
 
 CurveAverage = Literal["micro", "macro"] | None
-
-Task = Literal["binary", "multiclass", "multilabel"]
 
 Columns = Iterator[tuple[Tensor, Tensor]]
 """The scores and the labels, 0 and 1, of each class."""
@@ -294,6 +293,11 @@ class ScoresMetric(Metric):
     preds: list[Tensor]
     target: list[Tensor]
     counts: Tensor
+    num_classes = Option("_scores")
+    num_labels = Option("_scores")
+    normalization = Option("_scores")
+    ignore_index = Option("_scores")
+    validate_args = Option("_scores")
 
     def __init__(self, scores: Scores, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -322,8 +326,8 @@ class ScoresMetric(Metric):
         """Keep, or count, a batch of scores and labels."""
         if self.thresholds is None:
             preds, target = self._scores.kept(preds, target)
-            self.preds.append(preds.detach())
-            self.target.append(target)
+            self.preds.append(preds.detach().clone())  # the batch may be written over, or a part of a whole
+            self.target.append(target.clone())
         else:
             counts = self._scores.counted(preds, target, self.thresholds)
             self._put_states({"counts": self.counts + counts})
@@ -335,8 +339,3 @@ class ScoresMetric(Metric):
         nothing = torch.empty(0, device=self.device)  # of no batch; `cat` leaves it out else
         preds = torch.cat([nothing, *self.preds])
         return self._scores.exact(preds, torch.cat([nothing.long(), *self.target]), micro=micro)
-
-
-def check_task(task: str) -> None:
-    """Raise unless a task is one of the three."""
-    check_among("task", task, ("binary", "multiclass", "multilabel"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -55,14 +53,8 @@ class MultilabelStatScores(MultilabelScore):
     _score = staticmethod(_stat_scores)
 
 
-class StatScores(ScoreOfTask):
+class StatScores(ScoreOfTask, kinds=(BinaryStatScores, MulticlassStatScores, MultilabelStatScores)):
     """`StatScores(task=...)` makes a `Binary...`, `Multiclass...` or `MultilabelStatScores`."""
-
-    kinds: ClassVar = {
-        "binary": BinaryStatScores,
-        "multiclass": MulticlassStatScores,
-        "multilabel": MultilabelStatScores,
-    }
 
 
 binary_stat_scores, multiclass_stat_scores, multilabel_stat_scores, stat_scores = score_forms(

@@ -51,6 +51,9 @@ class ErrorSum(BlockMetric):
     def update_options(self) -> Hashable:
         return type(self), self.num_outputs
 
+    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
+        return difference(preds, target, self.num_outputs)
+
     def _joined(self, batches: list[Tensor]) -> Tensor:
         if self.num_outputs > 1 or (len({batch.shape[1:] for batch in batches}) == 1 and batches[0].ndim):
             return torch.cat(batches)
@@ -70,6 +73,10 @@ class ErrorSum(BlockMetric):
     def _mean(self) -> Tensor:
         total, count = self._sums()
         return total / count
+
+    def compute(self) -> Tensor:
+        """The mean over all batches."""
+        return self._mean().to(self.dtype)
 
 
 def penalty_sum(
@@ -131,9 +138,6 @@ class MeanSquaredError(ErrorSum):
             raise ConfigError("`squared` is a switch.", received=repr(squared), expected="True or False")
         self.squared = squared
 
-    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
-        return difference(preds, target, self.num_outputs)
-
     def compute(self) -> Tensor:
         """The mean over all batches, or its root."""
         mean = self._mean()
@@ -156,13 +160,6 @@ class MeanAbsoluteError(ErrorSum):
 
     penalty = staticmethod(torch.abs)
 
-    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
-        return difference(preds, target, self.num_outputs)
-
-    def compute(self) -> Tensor:
-        """The mean over all batches."""
-        return self._mean().to(self.dtype)
-
 
 def mean_absolute_error(preds: Tensor, target: Tensor, num_outputs: int = 1) -> Tensor:
     """Mean of `|preds - target|`; see `MeanAbsoluteError`."""
@@ -177,13 +174,6 @@ class LogCoshError(ErrorSum):
     """
 
     penalty = staticmethod(log_cosh)
-
-    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
-        return difference(preds, target, self.num_outputs)
-
-    def compute(self) -> Tensor:
-        """The mean over all batches."""
-        return self._mean().to(self.dtype)
 
 
 def log_cosh_error(preds: Tensor, target: Tensor) -> Tensor:
@@ -204,9 +194,6 @@ class MinkowskiDistance(ErrorSum):
     @property
     def update_options(self) -> Hashable:
         return type(self), self.p
-
-    def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
-        return difference(preds, target)
 
     def compute(self) -> Tensor:
         """The distance over all batches."""

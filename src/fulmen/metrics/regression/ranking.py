@@ -46,8 +46,8 @@ class RankMetric(Metric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch; takes two tensors of shape `(N,)` or `(N, num_outputs)`."""
         check_shapes(preds, target, self.num_outputs)
-        self.preds.append(preds.detach())
-        self.target.append(target.detach())
+        self.preds.append(preds.detach().clone())  # the batch may be written over, or a part of a whole
+        self.target.append(target.detach().clone())
 
     def _samples(self) -> tuple[Tensor, Tensor]:
         """All predictions and targets, of shape `(N, num_outputs)`."""

@@ -28,10 +28,6 @@ class RelativeError(ErrorSum):
     def _joined(self, batches: list[Tensor]) -> Tensor:
         return torch.cat(batches, 1)
 
-    def compute(self) -> Tensor:
-        """The mean over all batches."""
-        return self._mean().to(self.dtype)
-
 
 def flat_pairs(preds: Tensor, target: Tensor) -> Tensor:
     """Predictions and targets of one shape, whichever, in one tensor of shape `(2, elements)`."""

@@ -99,9 +99,8 @@ class RetrievalMetric(Metric):
                 received=f"indexes {tuple(indexes.shape)} of {indexes.dtype}, preds {tuple(preds.shape)}",
                 expected="indexes of the shape of preds, of integers",
             )
-        self.indexes.append(indexes.flatten())
-        self.preds.append(preds.detach().flatten())
-        self.target.append(target.flatten())
+        for state, part in ((self.indexes, indexes), (self.preds, preds.detach()), (self.target, target)):
+            state.append(part.flatten().clone())  # the batch may be written over, or a part of a whole
 
     def compute(self) -> Tensor:
         """What comes of the values of all queries."""

@@ -92,10 +92,10 @@ class BootStrapper(Wrapper):
         samples: list[tuple[Any, Any]] = []
         for metric in self.metrics:
             if self.sampling_strategy == "poisson":
-                times = torch.poisson(torch.ones(size), generator=generator).long()
-                chosen = torch.arange(size).repeat_interleave(times)
+                times = torch.poisson(torch.ones(size, device="cpu"), generator=generator).long()
+                chosen = torch.arange(size, device="cpu").repeat_interleave(times)
             else:
-                chosen = torch.randint(size, (size if size else 0,), generator=generator)
+                chosen = torch.randint(max(size, 1), (size,), generator=generator, device="cpu")
             sample = tuple(_picked(value, chosen, size) for value in args)
             samples.append((metric, (sample, {k: _picked(v, chosen, size) for k, v in kwargs.items()})))
         return samples

@@ -110,6 +110,10 @@ class MetricTracker(nn.ModuleList):
         """The number of steps: what their metrics hold can only be put back into metrics."""
         return self.n_steps
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}_extra_state", self.n_steps)  # torchmetrics' trackers save none
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def set_extra_state(self, state: int) -> None:
         """Have as many steps as when the state was taken."""
         while self.n_steps < state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 
 from fulmen.base import environ
@@ -78,6 +79,25 @@ class ClusterEnvironment(ABC):
     def meeting_file(self) -> str | None:
         """A file that all processes see, to meet at in place of the address; None where there is none."""
         return None
+
+    # ------------------------------------------------------------------- jobs that end before they are done
+
+    requeue_signal: signal.Signals | None = None
+    """Says that the job ends soon: a fit is saved then, and `requeue` called."""
+
+    def job(self) -> str | None:
+        """The name of what runs here, which it has again when it is started again; None where nothing is."""
+        return None
+
+    def restart_count(self) -> int:
+        """How many times it was started again."""
+        return 0
+
+    def requeue(self) -> None:
+        """Have the job started again once it has ended; called in one process, when the others are saved too.
+
+        Raises a `FulmenError` where that cannot be.
+        """
 
 
 class ManagedEnvironment(ClusterEnvironment):

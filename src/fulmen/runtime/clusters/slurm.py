@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 
 from fulmen.base import environ
 from fulmen.base.report import warn_once
-from fulmen.errors import ConfigError
+from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import ports
 from fulmen.runtime.clusters.environment import ManagedEnvironment, is_set, number, text
 
 INTERACTIVE = ("bash", "interactive", "sh", "tcsh", "zsh")
 """Names of jobs that are a shell, in which a user starts things by hand."""
+
+ANSWER_S = 60.0
+"""How long SLURM may take to answer."""
 
 FIRST_STEP_OF_ITS_OWN_KIND = 0xFFFF_FFF0
 """From here on, numbers of steps mean the batch script, an interactive shell and the like."""
@@ -21,12 +27,14 @@ FIRST_STEP_OF_ITS_OWN_KIND = 0xFFFF_FFF0
 class SLURMEnvironment(ManagedEnvironment):
     """Processes of srun. `python` alone, in an sbatch script or in the shell of salloc, is none of them.
 
-    `auto_requeue` puts a job that is about to reach its time limit back into the queue when it gets
-    `requeue_signal`, by default SIGUSR1.
+    With `auto_requeue`, a fit that gets `requeue_signal`, by default SIGUSR1, is saved and its job put back
+    into the queue; when SLURM starts the job again, the fit goes on from there.
     """
 
     def __init__(self, auto_requeue: bool = True, requeue_signal: signal.Signals | None = None) -> None:
         self.auto_requeue = auto_requeue
+        if requeue_signal is None and sys.platform != "win32":
+            requeue_signal = signal.SIGUSR1
         self.requeue_signal = requeue_signal
 
     @staticmethod
@@ -86,10 +94,30 @@ class SLURMEnvironment(ManagedEnvironment):
             return f"{number('SLURM_ARRAY_JOB_ID')}_{number('SLURM_ARRAY_TASK_ID')}"
         return text("SLURM_JOB_ID")
 
-    @staticmethod
-    def restart_count() -> int:
-        """How many times the job was put back into the queue and started again."""
+    def job(self) -> str | None:
+        if not self.auto_requeue or not is_set("SLURM_JOB_ID"):
+            return None
+        return f"slurm-{self.requeue_id()}.{environ.read('SLURM_STEP_ID') or 'batch'}"
+
+    def restart_count(self) -> int:
         return number("SLURM_RESTART_COUNT") if is_set("SLURM_RESTART_COUNT") else 0
+
+    def requeue(self) -> None:
+        try:
+            done = subprocess.run(
+                ["scontrol", "requeue", self.requeue_id()],
+                capture_output=True, text=True, timeout=ANSWER_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DistributedError(
+                "SLURM could not be asked to start this job again.", received=str(error)
+            ) from error
+        if done.returncode:
+            raise DistributedError(
+                "SLURM does not start this job again.",
+                received=f"scontrol requeue {self.requeue_id()}: {done.stderr.strip()}",
+                fix="#SBATCH --requeue, in a script for sbatch",
+            )
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         size, nodes = self.world_size(), number("SLURM_STEP_NUM_NODES", "SLURM_NNODES")
@@ -112,7 +140,15 @@ class SLURMEnvironment(ManagedEnvironment):
 
 
 def _is_shell() -> bool:
-    return environ.read("SLURM_JOB_NAME") in INTERACTIVE or is_set("SLURM_PTY_PORT")
+    """Whether srun has started a shell, of which this process is a command.
+
+    What it has told the shell is passed on to the tasks of an srun inside, and a job of salloc is called
+    "interactive" whatever runs in it: names alone count where there is one task.
+    """
+    in_terminal = is_set("SLURM_PTY_PORT")
+    if environ.read("SLURM_STEP_NUM_TASKS") in (None, "1"):
+        return in_terminal or environ.read("SLURM_JOB_NAME") in INTERACTIVE
+    return in_terminal and os.isatty(0)
 
 
 def first_host(nodes: str) -> str:

@@ -18,11 +18,11 @@ import torch
 
 from fulmen.base import environ
 from fulmen.errors import ConfigError, DistributedError
-from fulmen.runtime import ports
+from fulmen.runtime import ports, watch
 from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.launch.launcher import Launcher, fair_threads, how_ended, place_variables
-from fulmen.runtime.launch.lifeline import tie_to_parent
 from fulmen.runtime.launch.parcel import Parcel, pack, unpack
+from fulmen.runtime.lifeline import tie_to_parent
 
 StartMethod = Literal["spawn", "fork", "forkserver"]
 
@@ -124,6 +124,7 @@ class _Answer:
     result: Any = None
     error: bytes | None = None
     traceback: str | None = None
+    where: str = ""
     died: bool = False
 
     @property
@@ -148,7 +149,8 @@ def _serve(
         result = function(*args)
         answer = pack(_Answer(result if place["LOCAL_RANK"] == "0" else None))
     except BaseException as error:
-        answer = pack(_Answer(error=_packed(error), traceback=traceback.format_exc()))
+        where = watch.where_failed()
+        answer = pack(_Answer(error=_packed(error), traceback=traceback.format_exc(), where=where))
     pipe.send_bytes(answer)
 
 
@@ -198,7 +200,9 @@ def _error_of(rank: _Rank, answer: _Answer) -> BaseException:
         return DistributedError(
             f"Rank {rank.number} {how_ended(code)}.", fix=main_module if code == 1 else None
         )
-    origin = RankTraceback(f"\n\nRank {rank.number} (pid {rank.process.pid}):\n{answer.traceback}")
+    origin = RankTraceback(
+        f"\n\nRank {rank.number} (pid {rank.process.pid}){answer.where}:\n{answer.traceback}"
+    )
     try:
         error = unpack(answer.error) if answer.error is not None else None
     except Exception:  # whose constructor does not take what it keeps

@@ -13,9 +13,9 @@ import torch
 
 from fulmen.base import environ
 from fulmen.errors import ConfigError
-from fulmen.runtime import rendezvous
+from fulmen.runtime import lifeline, rendezvous
 from fulmen.runtime.clusters import ClusterEnvironment
-from fulmen.runtime.launch import hydra, lifeline
+from fulmen.runtime.launch import hydra
 from fulmen.runtime.launch.launcher import Launcher, fair_threads, place_variables
 from fulmen.runtime.launch.peers import Peers
 from fulmen.runtime.launch.script import this_script

@@ -12,13 +12,13 @@ import sys
 SET_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
-def tie_to_parent() -> None:
-    """Have the kernel kill this process as soon as its parent is gone; only Linux can."""
+def tie_to_parent(*, tied: bool = True) -> None:
+    """Have the kernel kill this process as soon as its parent is gone, or no longer; only Linux can."""
     if sys.platform == "linux":
         try:
             import ctypes
 
-            ctypes.CDLL(None).prctl(SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL if tied else 0)
         except (ImportError, OSError, AttributeError):  # a Python without it, or another C library
             pass
 

@@ -1,0 +1,122 @@
+"""Where a process is in its code, as another of its threads sees it, and what it waits for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed
+import torch.nn.parallel.distributed
+
+from fulmen.runtime import collectives
+
+MOST_LINES = 40
+"""Of a stack: the innermost ones tell what goes on."""
+
+IDLE_SHARE = 0.03
+"""Of a CPU's time: a process that uses less computes nothing, and sends or receives nothing of any size."""
+
+Line = tuple[str, int, str]
+"""A file, a line number, and the function."""
+
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_OURS = str(Path(__file__).parents[2]) + os.sep
+_TALK = str(Path(torch.distributed.__file__).parent) + os.sep
+_PARALLEL = torch.nn.parallel.distributed.__file__
+_BACKWARD = str(Path(torch.__file__).parent / "autograd" / "graph.py")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point in the code of a process."""
+
+    stack: list[Line]
+    """The outermost call first."""
+    hook: str | None = None
+    """Which of the user's hooks is under way."""
+    wait: str | None = None
+    """The operation in which it waits for other processes, or did so when it failed.
+
+    The same words in another process mean the same operation.
+    """
+
+    def describe(self) -> str:
+        """The stack as a traceback shows it, of torch's own lines only the innermost."""
+        kept = [line for line in self.stack[:-1] if not line[0].startswith(_TORCH)] + self.stack[-1:]
+        return "".join(traceback.StackSummary.from_list([(*line, None) for line in kept]).format())
+
+    def users_line(self) -> Line | None:
+        """The innermost line of the user's, if it has come to any."""
+        own = [line for line in self.stack if not line[0].startswith((_TORCH, _OURS, "<"))]
+        return own[-1] if own else None
+
+
+def of_main_thread(hooks: Iterable[str], outer: int) -> Place:
+    """Where the main thread is now, without so many of the outermost calls."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return _place(list(_callers(frame))[::-1][outer:], hooks)
+
+
+def of_error(error: BaseException, hooks: Iterable[str]) -> Place:
+    """Where an error was raised, as far out as it has come."""
+    return _place([(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)], hooks)
+
+
+def _callers(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back
+
+
+def _place(frames: list[tuple[FrameType, int]], hooks: Iterable[str]) -> Place:
+    stack: list[Line] = [
+        (frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in frames[-MOST_LINES:]
+    ]
+    known = frozenset(hooks)
+    hook = next((function for _, _, function in reversed(stack) if function in known), None)
+    return Place(stack, hook, _find_wait(stack))
+
+
+def _find_wait(stack: list[Line]) -> str | None:
+    if not stack:
+        return None
+    file, _, function = stack[-1]
+    if file == _BACKWARD and function == "_engine_run_backward":
+        return "the gradients of the others"
+    if not file.startswith(_TALK) and file != _PARALLEL:
+        return None
+    if any(line[0] == collectives.__file__ for line in stack):
+        call = collectives.last_call
+        return f"{call.name}, operation {call.number} of the run's own"
+    talk = next(line for line in stack if line[0].startswith(_TALK) or line[0] == _PARALLEL)
+    return f"{talk[2]} of torch.distributed"
+
+
+class Stillness:
+    """For how long a process has been at rest: in one wait, at one step, computing nothing meanwhile.
+
+    Asked regularly by one thread, whose own work does not count.
+    """
+
+    def __init__(self) -> None:
+        self._waits_for: Any = None
+        self._begun_s = self._asked_s = time.monotonic()
+        self._used_s = 0.0
+
+    def last(self, waits_for: tuple[str | None, str]) -> float:
+        """Seconds, given what is waited for (None for nothing) and how far the work has come."""
+        now_s, used_s = time.monotonic(), time.process_time() - time.thread_time()
+        idle = used_s - self._used_s <= IDLE_SHARE * (now_s - self._asked_s)
+        if not idle or waits_for[0] is None or waits_for != self._waits_for:
+            self._begun_s = now_s
+        self._waits_for, self._asked_s, self._used_s = waits_for, now_s, used_s
+        return now_s - self._begun_s

@@ -1,0 +1,74 @@
+"""The same run, whoever starts its processes: its results are there where the script goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 120
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import fulmen as pl
+from fulmen.callbacks import ModelCheckpoint
+from tests.distributed.test_ddp import QUIET, Regression, loader_of
+
+
+class Validated(Regression):
+    def validation_step(self, batch, batch_idx):
+        x, y, _ = batch
+        self.log("val_loss", (self.net(x).squeeze(1) - y).square().mean())
+
+    test_step = validation_step
+
+
+if __name__ == "__main__":
+    strategy, folder = sys.argv[1:]
+    pl.seed_everything(1, verbose=False)
+    module, saver = Validated(), ModelCheckpoint(folder, monitor="val_loss", filename="{epoch}")
+    options = QUIET | {"enable_checkpointing": True, "callbacks": [saver]}
+    trainer = pl.Trainer(devices=2, max_epochs=2, strategy=strategy, **options)
+    result = trainer.fit(module, loader_of("shuffled", 48, 8), loader_of("in order", 20, 4))
+    (scores,) = trainer.test(dataloaders=loader_of("in order", 20, 4), verbose=False)
+    if trainer.is_global_zero:
+        fitted = f"{trainer.callback_metrics['val_loss']:.5f} {module.weights().sum():.5f}"
+        best = Path(saver.best_model_path).name
+        place = f"{trainer.global_step} {trainer.current_epoch} {result.steps} {best}"
+        print(f"RESULT {fitted} {scores['val_loss']:.5f} {place}", flush=True)
+"""
+
+
+def result_of(tmp_path: Path, *command: str) -> list[str]:
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{SCRIPT}")
+    done = subprocess.run(
+        [sys.executable, *command, str(tmp_path / "saved")],
+        cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    assert len(results) == 1, done.stdout
+    return results[0].split()
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ddp_spawn",), ("ddp_fork",), ("ddp", *TORCHRUN)],
+    ids=["spawn", "fork", "torchrun"],
+)
+def test_the_result_is_that_of_the_script_started_again(command: tuple[str, ...], tmp_path: Path) -> None:
+    expected = result_of(tmp_path, "script.py", "ddp")
+    assert expected[-4:] == ["6", "2", "6", "epoch=1.ckpt"]
+    other = tmp_path / "other"
+    other.mkdir()
+    strategy, *starter = command
+    assert result_of(other, *starter, "script.py", strategy) == expected
