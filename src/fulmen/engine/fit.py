@@ -132,7 +132,7 @@ def fit_epoch(run: Run) -> None:
             flush_step(run)
         if run.pending_saves:
             save_what_waits(run)
-        if updated and signals.noted:
+        if updated and signals.end_here():
             return
         if run.validation_is_due or (stop.requested and may_stop(run) and wants_last_validation(run)):
             validate(run)

@@ -11,6 +11,7 @@ from fulmen.core.callback import Callback
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import parse_configuration
 from fulmen.engine import checkpoint as checkpoints
+from fulmen.engine.agreement import SignalAgreement
 from fulmen.engine.loaders import shut_down_workers
 from fulmen.engine.position import seed_data
 from fulmen.engine.states import TrainerFn
@@ -83,6 +84,8 @@ def begin_training(run: Run) -> None:
         assert run.ckpt_path is not None
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)
     run.signals.batches_before = run.progress.total_batch
+    if run.is_shared_fit:
+        run.signals.together = SignalAgreement(run.strategy.collectives)
 
 
 def attach_callbacks(run: Run) -> None:

@@ -145,6 +145,11 @@ class Run:
         return begun and self.train_stream is not None and self.train_stream.taken == 0
 
     @property
+    def is_shared_fit(self) -> bool:
+        """Whether it is a training that several processes do together."""
+        return self.fn is TrainerFn.FITTING and self.strategy.world.size > 1
+
+    @property
     def accumulating(self) -> bool:
         """Whether an accumulation window is open."""
         return bool(self.batches_in_window)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fulmen.base.report import info
+from fulmen.engine.agreement import SignalAgreement
 from fulmen.engine.states import TrainerFn
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class SignalWatch:
     def __init__(self, run: Run) -> None:
         self.noted: int | None = None
         """The signal that ends the run, once there is one."""
+        self.heard: int | None = None
+        """One that this process got, and the others have not agreed yet to end for."""
+        self.together: SignalAgreement | None = None
+        """How they agree, where a training is that of several processes."""
         self.at_rest = False
         """Whether the run was interrupted where its state was complete, so that it can be saved."""
         self.broke_off = False
@@ -89,8 +94,15 @@ class SignalWatch:
 
     def interrupt(self) -> KeyboardInterrupt:
         """What is raised to end the run."""
+        self.noted = self.noted or self.heard
         assert self.noted is not None
         return KeyboardInterrupt() if self.noted == signal.SIGINT else SignalInterrupt(self.noted)
+
+    def end_here(self) -> bool:
+        """Whether a training ends after this step."""
+        if self.together is not None:
+            self.noted = self.noted or self.together.ask(self.heard)
+        return self.noted is not None
 
     def ends_evaluation(self, *, is_last: bool) -> bool:
         """Whether an evaluation ends after a batch; the last one completes what a fit is about to save."""
@@ -185,8 +197,13 @@ class SignalWatch:
                 before(signum, frame)
             except BaseException as error:
                 self._held = self._held or error
-        if self.noted is None or (self.noted == signal.SIGINT and signum != signal.SIGINT):
-            self.noted, self._since_s = signum, time.monotonic()
+        known = self.heard or self.noted
+        if known is None or (known == signal.SIGINT and signum != signal.SIGINT):
+            self._since_s = time.monotonic()
+            if self._run.is_shared_fit:  # no process may leave the others waiting
+                self.heard = signum
+            else:
+                self.noted = signum
         if self._attendant is None:
             if sys.platform != "win32" and callable(signal.getsignal(signal.SIGCHLD)):
                 self._replace(signal.SIGCHLD, signal.SIG_DFL)  # a worker that got the signal too is no error
@@ -198,19 +215,19 @@ class SignalWatch:
         """Whether what is under way has to be broken off."""
         if self._concluded or self._shields:
             return False
-        overdue = self.noted != signal.SIGINT and time.monotonic() - self._since_s >= GRACE_S
-        return overdue or (self._waiting and not self.in_window)
+        overdue = (self.noted or self.heard) != signal.SIGINT and time.monotonic() - self._since_s >= GRACE_S
+        return overdue or (self._waiting and self.noted is not None and not self.in_window)
 
     def _attend(self) -> None:
         """Says what a handler must not print, and calls the handler again when it has to raise."""
-        noted = self.noted or signal.SIGINT
+        noted = self.noted or self.heard or signal.SIGINT
         if noted == signal.SIGINT:
             info("Interrupted: ending after the current step. Press Ctrl-C again to abort at once.")
         else:
             name = signal.Signals(noted).name
             info(f"{name}: ending after the current step, which may take up to {GRACE_S:g} s.")
         while not self._ended.wait(PATIENCE_S):
-            noted = self.noted or noted
+            noted = self.noted or self.heard or noted
             if self._waits_in_vain and signal.getsignal(noted) == self._handle:
                 self._nudged = True
                 _signal_main_thread(noted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -86,6 +87,9 @@ class Peers:
         code = child.wait()
         if code == 0 or self._stopping:
             return
+        told_to_end = code - 128 in {number.value for number in signal.Signals}
+        if told_to_end and self._outside.wait(GRACE_S):
+            return  # and so was this process, whose own exit code says it
         failure = f"Rank {rank} (pid {child.pid}) {how_ended(code)}."
         self._failure = self._failure or failure
         report.log.error(failure)
