@@ -27,7 +27,7 @@ class Stateful(nn.Module):
         self._computed: Any = None
         self._forward_cache: Any = None
         self._before_sync: States | None = None
-        self._device = torch.get_default_device()
+        self._device = torch.empty(0).device
         self._shares_lists = False
         """Whether another metric has the same lists, so that to add to them alone takes copies."""
         self._dtype = torch.get_default_dtype()
