@@ -45,10 +45,14 @@ class Model(fulmen.LightningModule):
         super().__init__()
         self.net = nn.Linear(2, 1)
 
+    def setup(self, stage: str) -> None:
+        """Every rank leaves its number."""
+        (Path(sys.argv[1]) / f"pid {os.getpid()}").touch()
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Where most accidents happen."""
         if batch_idx == STEP:
-            self.meet("step")
+            self.meet()
         if os.environ["ACCIDENT"] == "interrupt":
             (Path(sys.argv[1]) / f"trains {self.global_rank}").touch()
             time.sleep(0.1)
@@ -57,13 +61,13 @@ class Model(fulmen.LightningModule):
             self.log("loss", loss)
         return loss
 
-    def meet(self, place: str) -> None:
-        """The accident, if it is to happen here."""
+    def meet(self) -> None:
+        """The accident, if it is to happen to this rank."""
         accident = os.environ["ACCIDENT"]
-        if accident == "slow" and self.global_rank == 1 and place == "step":
+        if accident == "slow" and self.global_rank == 1:
             time.sleep(float(os.environ["LIMIT_S"]) * 1.5)
         rank = int(os.environ.get("GUILTY", "1"))
-        if self.global_rank != rank or not accident.startswith(place):
+        if self.global_rank != rank:
             return
         if accident == "step raises":
             raise Accident("in the step")
@@ -80,12 +84,6 @@ class Model(fulmen.LightningModule):
             self.trainer.strategy.barrier("of one rank")
         if accident == "step torch barrier":
             distributed.barrier()
-        if accident == "epoch end raises":
-            raise Accident("at the epoch's end")
-
-    def on_train_epoch_end(self) -> None:
-        """The other place."""
-        self.meet("epoch end")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain."""
@@ -112,7 +110,6 @@ def main() -> None:
     """Train."""
     torch.set_num_threads(1)
     accident, folder = os.environ["ACCIDENT"], Path(sys.argv[1])
-    (folder / f"pid {os.getpid()}").touch()
     callbacks: list[Any] = [Friend()]
     if accident in ("save", "slow"):
         callbacks.append(ModelCheckpoint(folder / "saved", every_n_train_steps=BATCHES))

@@ -68,7 +68,7 @@ class DDPStrategy(Strategy):
         self.backend = process_group_backend
         self.timeout = timeout
         if hang_timeout_s is not None and not hang_timeout_s > 0:
-            raise ConfigError("`hang_timeout_s` is no time.", received=hang_timeout_s, expected="seconds, or None")
+            raise ConfigError("`hang_timeout_s` is no time.", received=hang_timeout_s, expected="seconds")
         self.hang_timeout_s = hang_timeout_s
         self.sync_batchnorm = sync_batchnorm
         self._comm_hook = ddp_comm_hook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import socket
@@ -31,7 +32,8 @@ class Centre(Watcher):
         parent_tells: bool,
     ) -> None:  # fmt: skip
         super().__init__(everybody, everybody[0], limits)
-        self._seen = {process.rank: Seen(process) for process in everybody}
+        # Of whom nothing was ever heard, silence says nothing.
+        self._seen = {process.rank: Seen(process, heard_s=math.inf) for process in everybody}
         self._listener = listener
         self._token = token
         self._parent_tells = parent_tells
@@ -65,12 +67,15 @@ class Centre(Watcher):
     def _greet(self, wire: Wire) -> None:
         """The first words of a connection say whose it is."""
         said = wire.receive()
+        if said == []:
+            return  # half a line
         self._selector.unregister(wire.connection)
-        if not said or said[0].get("token") != self._token:
+        if said is None or said[0].get("token") != self._token:
             wire.close()
             return
         rank = said[0]["rank"]
         self._wires[rank] = wire
+        self._said = None  # nothing was said to this one yet
         self._selector.register(wire.connection, selectors.EVENT_READ, partial(self._receive, rank))
         for message in said[1:]:
             self._take(rank, message)

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,6 +32,8 @@ Line = tuple[str, int, str]
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OURS = str(Path(__file__).parents[2]) + os.sep
 _TALK = str(Path(torch.distributed.__file__).parent) + os.sep
+_LOG = _TALK + "c10d_logger.py"
+"""Wraps the operations."""
 _PARALLEL = torch.nn.parallel.distributed.__file__
 _BACKWARD = str(Path(torch.__file__).parent / "autograd" / "graph.py")
 
@@ -92,13 +95,17 @@ def _find_wait(stack: list[Line]) -> str | None:
     file, _, function = stack[-1]
     if file == _BACKWARD and function == "_engine_run_backward":
         return "the gradients of the others"
-    if not file.startswith(_TALK) and file != _PARALLEL:
+    calls = list(takewhile(_is_of_torchs_talk, reversed(stack)))  # the innermost first
+    if all(line[0] == _LOG for line in calls):
         return None
-    if any(line[0] == collectives.__file__ for line in stack):
+    if len(calls) < len(stack) and stack[-len(calls) - 1][0] == collectives.__file__:
         call = collectives.last_call
         return f"{call.name}, operation {call.number} of the run's own"
-    talk = next(line for line in stack if line[0].startswith(_TALK) or line[0] == _PARALLEL)
-    return f"{talk[2]} of torch.distributed"
+    return f"{next(line[2] for line in reversed(calls) if line[0] != _LOG)} of torch.distributed"
+
+
+def _is_of_torchs_talk(line: Line) -> bool:
+    return line[0].startswith(_TALK) or line[0] == _PARALLEL
 
 
 class Stillness:

@@ -23,6 +23,8 @@ from fulmen.runtime.world import World
 REACH_S = 10.0
 
 _watcher: Watcher | None = None
+_begun = False
+"""Whether the processes have agreed on who listens to whom; one that reaches nobody has no watcher."""
 
 
 def begin(
@@ -33,9 +35,10 @@ def begin(
     `address` is rank 0's, as other hosts know it, and its `hang_timeout_s` is that of all; None is for no
     watch. With `parent_tells`, a process that has started these raises the errors of each.
     """
-    global _watcher
-    if _watcher is not None or world.size == 1:
+    global _watcher, _begun
+    if _begun or world.size == 1:
         return
+    _begun = True
     own = Process(world.rank, os.getpid(), socket.gethostname(), _realm())
     everybody: list[Process] = talk.gather_objects(own)
     listener = None
@@ -66,8 +69,8 @@ def begin(
 
 def stop() -> None:
     """Look after nobody any more."""
-    global _watcher
-    ended, _watcher = _watcher, None
+    global _watcher, _begun
+    ended, _watcher, _begun = _watcher, None, False
     if ended is not None:
         atexit.unregister(stop)
         ended.stop()
@@ -121,8 +124,8 @@ def _listen(*, alone: bool) -> socket.socket:
 
 def _forget() -> None:
     """In a fork of this process, such as a worker of a loader: its connections must end with it."""
-    global _watcher
-    left, _watcher = _watcher, None
+    global _watcher, _begun
+    left, _watcher, _begun = _watcher, None, False
     if left is not None:
         left.forget()
 

@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -91,23 +90,25 @@ class Watcher(ABC):
         self._bell, ring = socket.socketpair()
         self._ring = ring
         self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
+        self._hook_before = sys.excepthook
         self._thread = threading.Thread(target=self._work, daemon=True, name="fulmen-watch")
 
     # ------------------------------------------------------------------------------ called by the main thread
 
     def start(self) -> None:
         """Begin."""
+        self._hook_before, sys.excepthook = sys.excepthook, self._on_uncaught
         self._thread.start()
 
     def enter(self, at: Callable[[], str], hooks: Iterable[str], outer: int) -> None:
         """A run begins, inside so many calls; `at` says in few words how far it has come, whenever asked."""
-        self._depth += 1
-        if self._depth == 1:
+        if self._depth == 0:
             self._at, self._hooks, self._outer, self._error = at, frozenset(hooks), outer, None
             self._told.clear()
             self._decided.clear()
             self._run += 1
-            self._wake()
+        self._depth += 1
+        self._wake()
 
     def leave(self) -> None:
         """A run ends, in whatever way."""
@@ -120,7 +121,6 @@ class Watcher(ABC):
         if self._depth != 1 or self._error is not None:
             return  # a run within a run is the business of the outer one
         self._error = error
-        sys.excepthook = partial(self._on_uncaught, sys.excepthook)
         said = "".join(traceback.format_exception_only(type(error), error)).strip()
         whole = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
         place = of_error(error, self._hooks)
@@ -134,6 +134,8 @@ class Watcher(ABC):
         self._stopping = True
         self._wake()
         self._thread.join(ANSWER_S)
+        if sys.excepthook == self._on_uncaught:
+            sys.excepthook = self._hook_before
 
     def forget(self) -> None:
         """In a fork of the process: nothing of this is its own."""
@@ -141,14 +143,13 @@ class Watcher(ABC):
             end.close()
 
     def _on_uncaught(
-        self, before: Callable[..., Any], kind: type[BaseException], error: BaseException,
-        where: TracebackType | None,
-    ) -> None:  # fmt: skip
+        self, kind: type[BaseException], error: BaseException, where: TracebackType | None
+    ) -> None:
         if error is self._error:
             self.announce({"uncaught": True})
             if self._told.wait(ANSWER_S):
                 return
-        before(kind, error, where)
+        self._hook_before(kind, error, where)
 
     def _wake(self) -> None:
         with suppress(OSError):
@@ -172,7 +173,7 @@ class Watcher(ABC):
                     continue
                 if now_s - last_s > interval_s + AWAY_S:
                     for each in self._seen.values():
-                        each.heard_s = now_s
+                        each.heard_s = max(each.heard_s, now_s)
                 last_s, self._due_s = now_s, now_s + interval_s
                 self._beat(now_s)
         finally:
