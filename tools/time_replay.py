@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomS
 
 from fulmen.engine.data import BatchStream, prepare_train_loaders
 from fulmen.engine.replay import Start
+from fulmen.runtime.world import World
 
 SAMPLES, DONE = 1_000_000, 900_000
 
@@ -50,7 +51,9 @@ class Reversed(RandomSampler):
 def time_first_batch(loader: Any, skip: int) -> float:
     """Seconds to the first batch after `skip`."""
     torch.manual_seed(0)
-    prepared = prepare_train_loaders(loader, limit=1.0, overfit=0, rank=0, seeds_data=True)
+    prepared = prepare_train_loaders(
+        loader, limit=1.0, overfit=0, world=World(), shards=True, seeds_data=True
+    )
     started_s = time.perf_counter()
     BatchStream(prepared.loaders[0], prepared.lengths[0], Start(seed=0, skip=skip)).take()
     return time.perf_counter() - started_s
