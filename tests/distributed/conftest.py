@@ -1,4 +1,4 @@
-"""Ranks that are started once."""
+"""Ranks that are started once for the tests of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from .ranks import Ranks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     """Two processes in one group."""
     ranks = Ranks(2, tmp_path_factory.mktemp("ranks"))

@@ -130,10 +130,14 @@ class DDPStrategy(Strategy):
                     "torch cannot synchronise batch norm on the CPU.", fix="sync_batchnorm=False"
                 )
             nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        if self.root_device.type == "cuda":
+            torch.cuda.set_device(self.root_device)
         module.to(self.root_device)
         self.model = module
 
     def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
+        if self.world.size == 1:  # there is nobody to average with
+            return step
         self._averages_by_hand = not getattr(module, "automatic_optimization", True)
         trained = any(parameter.requires_grad for parameter in module.parameters())
         if self._averages_by_hand or not trained:
