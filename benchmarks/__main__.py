@@ -1,8 +1,8 @@
 """Measure what fulmen costs, and print one table: python -m benchmarks
 
 Two processes live side by side, one with fulmen and one with its peers, which have an environment of their
-own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what
-slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
+own (`python -m benchmarks.peers` makes it). They take turns on one core (those that train in two processes on
+two), in many short rounds, so that what slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
 it is compared with, in the same process and the same round: the median of these differences, and quartiles.
 """
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
+from benchmarks.distributed_measures import distributed_measures
 from benchmarks.measures import LIGHTNING, OURS, Bench, measures
 from benchmarks.metric_measures import metric_measures
 from benchmarks.peers import PEERS_PYTHON
-from benchmarks.process import worker
+from benchmarks.process import WorkerGroup, worker
 from benchmarks.rounds import take
 from benchmarks.table import describe_machine, table_head, table_rows
 
@@ -33,9 +34,13 @@ def main() -> None:
         workers = {
             name: stack.enter_context(worker(python, options.core)) for name, python in pythons.items()
         }
-        bench = Bench(options.core, options.rounds, options.steps, pythons, workers)
+        groups = {
+            name: stack.enter_context(closing(WorkerGroup(python, options.core)))
+            for name, python in pythons.items()
+        }
+        bench = Bench(options.core, options.rounds, options.steps, pythons, workers, groups)
         print(f"{describe_machine(workers.values())}\n\n{table_head()}", flush=True)
-        for measure in [*measures(bench), *metric_measures(bench)]:
+        for measure in [*measures(bench), *distributed_measures(bench), *metric_measures(bench)]:
             if options.only in measure.what:
                 print(table_rows(measure, take(measure)), flush=True)
 

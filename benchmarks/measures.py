@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.process import Worker, measure_first, measure_import
+from benchmarks.process import Worker, WorkerGroup, measure_first, measure_import
 from benchmarks.rounds import Contestant, Measure
 from benchmarks.saves import BETWEEN
 
@@ -26,6 +26,8 @@ class Bench:
     """By framework: the interpreter that has it."""
     workers: dict[str, Worker]
     """By framework: the process that has it; where the peers are missing, ours alone."""
+    groups: dict[str, WorkerGroup]
+    """The same for processes that train together."""
 
     def turns(self, share: float) -> int:
         """A share of the rounds, and at least one."""

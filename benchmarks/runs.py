@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from benchmarks.distributed import train_bare_ddp, train_ddp
 from benchmarks.metrics import compute_metric, train_with_metric, update_metric, update_metrics
 from benchmarks.saves import save_while_training
 from benchmarks.work import (
@@ -32,6 +33,8 @@ RUNS: dict[str, Callable[..., None]] = {
     "training on a data set": partial(train_on_data_set, exact_data=False),
     "training on a data set, exactly": partial(train_on_data_set, exact_data=True),
     "validation": validate,
+    "bare ddp": train_bare_ddp,
+    "ddp": train_ddp,
     "saves": save_while_training,
     "metric": update_metric,
     "metric, with its value": compute_metric,

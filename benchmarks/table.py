@@ -31,17 +31,17 @@ def _processor() -> str:
 
 def table_head() -> str:
     """The first two lines."""
-    return "\n".join([_line(HEADS), _line([":--", *["--:"] * (len(HEADS) - 1)])])
+    return "\n".join([line(HEADS), line([":--", *["--:"] * (len(HEADS) - 1)])])
 
 
 def table_rows(measure: Measure, rows: Iterable[Row]) -> str:
     """A line that says what is measured, and a line per contestant."""
-    lines = [_line([f"**{measure.what}**", *[""] * (len(HEADS) - 1)])]
+    lines = [line([f"**{measure.what}**", *[""] * (len(HEADS) - 1)])]
     for row in rows:
         is_ours = row.contestant.name.split(", ")[-1] == OURS
         verdict = _verdict(measure, row) if is_ours else ""
         numbers = [_number(row.least), _number(row.median)]
-        lines.append(_line([row.contestant.name, *numbers, *_compared(row.comparison), verdict]))
+        lines.append(line([row.contestant.name, *numbers, *_compared(row.comparison), verdict]))
     return "\n".join(lines)
 
 
@@ -74,5 +74,6 @@ def _number(value: float) -> str:
     )
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """Cells as a row."""
     return f"| {' | '.join(cells)} |"

@@ -102,8 +102,8 @@ def train_with_ignite(framework: str, batches: Batches) -> None:
     importlib.import_module("ignite.engine").Engine(update).run(batches, max_epochs=1)
 
 
-def make_module(pl: Any, *, logged_values: int, prog_bar: bool = False) -> Any:
-    """The same net as a LightningModule, of whoever offers that class."""
+def make_module(pl: Any, *, logged_values: int, **arguments: bool) -> Any:
+    """The same net as a LightningModule, of whoever offers that class; the arguments are those of `log`."""
     names = [f"value_{index}" for index in range(logged_values)]
 
     class Module(pl.LightningModule):
@@ -114,7 +114,7 @@ def make_module(pl: Any, *, logged_values: int, prog_bar: bool = False) -> Any:
         def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
             loss = compute_loss(self.net, batch)
             for name in names:
-                self.log(name, loss, prog_bar=prog_bar)
+                self.log(name, loss, **arguments)
             return loss
 
         def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from fulmen import callbacks, loggers, profilers, strategies
+from fulmen.base import seams
 from fulmen.base.random import seed_everything
 from fulmen.base.version import VERSION
 from fulmen.core.callback import Callback
@@ -13,6 +14,8 @@ from fulmen.engine.combined_loader import CombinedLoader
 from fulmen.engine.result import FitResult
 from fulmen.engine.sharding import SplitByRank
 from fulmen.trainer import Trainer
+
+seams.connect("fulmen.compat.lightning.interpreter:INTERPRETER")
 
 __version__ = VERSION
 

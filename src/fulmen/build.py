@@ -98,16 +98,18 @@ def make_strategy(
     """The strategy of this name, for these devices of each node."""
     if type(num_nodes) is not int or num_nodes < 1:
         raise ConfigError("`num_nodes` is not a whole number of at least 1.", received=repr(num_nodes))
+    given = wanted.environment if isinstance(wanted, Strategy) else None
+    environment = environment or given or detect()
     if isinstance(wanted, Strategy):
         strategy = wanted
     elif wanted == "auto":
-        several = len(devices) > 1 or num_nodes > 1 or _has_peers(environment or detect())
+        several = len(devices) > 1 or num_nodes > 1 or _has_peers(environment)
         strategy = STRATEGIES["ddp" if several else "single_device"]()
     else:
         known = ("auto", *STRATEGIES)
         strategy = STRATEGIES[_look_up(known, "strategy, or one that this version does not have", wanted)]()
     strategy.checkpoint_io = io or strategy.checkpoint_io
-    strategy.environment = environment or strategy.environment or detect()
+    strategy.environment = environment
     if isinstance(strategy, DDPStrategy):
         strategy.sync_batchnorm = sync_batchnorm or strategy.sync_batchnorm
     strategy.place(devices, num_nodes)

@@ -16,11 +16,13 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"strategies"}),
     frozenset({"core"}),
     frozenset({"engine"}),
-    frozenset({"callbacks", "loggers", "profilers", "tuner", "export"}),
+    frozenset({"tuner"}),
+    frozenset({"callbacks", "loggers", "profilers", "export"}),
     frozenset({"build"}),
     frozenset({"trainer"}),
     frozenset({"__init__"}),
-    frozenset({"cli", "compat"}),
+    frozenset({"compat"}),
+    frozenset({"cli"}),
     frozenset({"__main__"}),
 )
 """From the top down. Members of one floor do not import each other."""

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class RankError(AssertionError):

@@ -187,20 +187,41 @@ def test_nobody_is_ended_for_being_slow(run: Any) -> None:
     assert said.count("the script goes on") == 2
 
 
-def test_error_that_the_parent_raises_is_not_told_twice(run: Any) -> None:
+def test_error_of_a_rank_is_raised_by_the_parent(run: Any) -> None:
     said = check_ended(run("step raises", START="fork"))
     check_once(
         said,
-        r"Rank 1 \(pid \d+ on .*\) failed at epoch 0, step 3, in `training_step`: .*Accident",
-        r"Rank 1 \(pid \d+\) at epoch 0, step 3, in `training_step`:\nTraceback",
+        r"RankTraceback: \n\nRank 1 \(pid \d+ on .*\) failed at epoch 0, step 3, in `training_step`:\n\n",
         r"rank 0: wait(s|ed) at epoch 0, step 3",
         r"File .*, in training_step\n",
     )
 
 
-def test_stopped_process_of_a_parent_that_waits(run: Any) -> None:
-    said = check_ended(run("step stopped", START="spawn"))
-    check_once(said, r"Rank 1 .* is stuck", r"DistributedError: Rank 1 was ended by SIGKILL")
+@pytest.mark.parametrize(
+    ("accident", "guilty", "start", "end", "what"),
+    [
+        ("step exits", 1, "spawn", "ended with exit code 3", "died without an error"),
+        ("step killed", 0, "fork", "was ended by SIGKILL", "died without an error"),
+        ("step stopped", 1, "fork", "was ended by SIGKILL", "is stuck"),
+    ],
+)
+def test_end_of_a_rank_is_raised_by_the_parent(
+    run: Any, accident: str, guilty: int, start: str, end: str, what: str
+) -> None:
+    said = check_ended(run(accident, START=start, GUILTY=str(guilty)))
+    begun, _, raised = said.partition("Traceback")
+    assert len(begun.splitlines()) == 1, said  # who has met
+    check_once(
+        raised,
+        rf"DistributedError: Rank {guilty} {end}\.\nRank {guilty} \(pid \d+ on .*\) {what}",
+        r"last seen at epoch 0, step 3, in `training_step`:",
+        rf"rank {1 - guilty}: wait(s|ed) at epoch 0, step 3",
+    )
+
+
+def test_ranks_that_wait_in_vain_are_raised_by_the_parent(run: Any) -> None:
+    said = check_ended(run("step barrier", START="fork"))
+    check_once(said, r"DistributedError: The processes wait for others that do not come", r"rank 1: waits")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def start(
 @pytest.fixture(autouse=True)
 def count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requeue, "_fits", itertools.count(1))
+    monkeypatch.setattr(requeue, "_done", [])
 
 
 def weights(model: Model) -> list[torch.Tensor]:
@@ -187,6 +188,57 @@ def test_of_the_newest_ones_it_is_one(tmp_path: Path) -> None:
     third = Model()
     start(tmp_path, Queue(starts=2), third, ckpt_path="auto", max_epochs=4)
     assert third.began == 3 * BATCHES
+
+
+def left_in(folder: Path) -> set[str]:
+    """Notes, checkpoints and their manifests."""
+    return {path.name for path in folder.rglob("*queue-7*")}
+
+
+def end_script(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:
+    """What happens when the interpreter ends, after an error that nobody has caught."""
+    if error is not None:
+        monkeypatch.setattr(sys, "last_value", error, raising=False)
+    requeue.remove_what_is_done()
+
+
+@pytest.mark.filterwarnings("ignore:The checkpoint folder is not empty")
+def test_what_was_left_goes_when_the_script_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path, Queue(), Model(at=8), code=138, callbacks=ModelCheckpoint(tmp_path / "shared"))
+    one = left_in(tmp_path)
+    assert len(one) == 3
+    start(tmp_path, Queue(1), Model(), Model(at=10), code=138, callbacks=ModelCheckpoint(tmp_path / "shared"))
+    end_script(monkeypatch)  # the job comes back, to both of them
+    both = left_in(tmp_path)
+    assert both > one
+    assert len(both) == 6
+
+    start(tmp_path, Queue(2), Model(), Model(), callbacks=ModelCheckpoint(tmp_path / "shared"))
+    assert left_in(tmp_path) == both  # the job may still be ended before the script is
+    end_script(monkeypatch)
+    assert left_in(tmp_path) == set()
+    assert list((tmp_path / "shared").glob("epoch*.ckpt"))  # which is the user's
+
+
+def test_what_was_left_stays_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path, Queue(), Model(at=8), code=138)
+    left = left_in(tmp_path)
+    start(tmp_path, Queue(1), Model())
+    end_script(monkeypatch, error=ValueError("of what follows the fit"))
+    assert left_in(tmp_path) == left
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoints go to")
+def test_what_a_later_one_replaces_goes(tmp_path: Path) -> None:
+    start(tmp_path, Queue(), Model(at=8), code=138)
+    (first,) = tmp_path.rglob("interrupted-*.ckpt")
+    saver = ModelCheckpoint(tmp_path / "elsewhere")
+    start(tmp_path, Queue(starts=1), Model(at=10), code=138, callbacks=saver)
+    (second,) = tmp_path.rglob("interrupted-*.ckpt")
+    assert first != second
+    third = Model()
+    start(tmp_path, Queue(starts=2), third, callbacks=saver)
+    assert third.began == 11
 
 
 def test_what_is_gone_is_named(tmp_path: Path) -> None:

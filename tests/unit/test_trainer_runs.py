@@ -276,7 +276,7 @@ def test_misuse_is_found_before_anything_is_done(tmp_path: Path) -> None:
     assert calls == ["setup"]
 
 
-@pytest.mark.parametrize("argument", ["train_dataloader", "val_dataloader", "model_path"])
+@pytest.mark.parametrize("argument", ["train_loader", "val_dataloader", "model_path"])
 def test_unknown_argument_of_a_method(tmp_path: Path, argument: str) -> None:
     trainer: Any = make_trainer(tmp_path)
     with pytest.raises(TypeError, match=argument):

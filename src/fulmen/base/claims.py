@@ -17,25 +17,30 @@ from typing import IO, Any
 import torch
 
 
-def demand_no_more_than_it_holds(content: IO[bytes]) -> None:
-    """Raise `ValueError`, or what `zipfile` and `pickletools` raise for damage; nothing is unpickled."""
+def demand_no_more_than_it_holds(content: IO[bytes]) -> bool:
+    """Raise `ValueError`, or what `zipfile` and `pickletools` raise for damage; nothing is unpickled.
+
+    Returns whether anything would be made and thrown away, which torch's restricted unpickler does not know.
+    """
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
     is_archive = content.read(4) == b"PK\x03\x04"
     content.seek(0)
     if is_archive:
-        _check_archive(content, size)
+        discards = _check_archive(content, size)
     else:
+        discards = False
         for _ in range(_PICKLES_OF_OLD):
-            _check_pickle(content, size, room=lambda key: size)
+            discards |= _check_pickle(content, size, room=lambda key: size)
     content.seek(0)
+    return discards
 
 
 _PICKLES_OF_OLD = 5
 """Before the zip format: magic number, protocol, system, content, keys of the storages that follow."""
 
 
-def _check_archive(content: IO[bytes], size: int) -> None:
+def _check_archive(content: IO[bytes], size: int) -> bool:
     _demand_one_table(content, size)
     with zipfile.ZipFile(content) as archive:
         sizes = {record.filename: record.file_size for record in archive.infolist()}
@@ -46,7 +51,7 @@ def _check_archive(content: IO[bytes], size: int) -> None:
         if name.count("/") != 1 or any(not other.startswith(root) for other in sizes):
             raise ValueError("its records are not those of one torch.save")
         pickled = io.BytesIO(archive.read(name))
-        _check_pickle(pickled, sizes[name], room=lambda key: sizes[f"{root}data/{key}"])
+        return _check_pickle(pickled, sizes[name], room=lambda key: sizes[f"{root}data/{key}"])
 
 
 def _demand_one_table(content: IO[bytes], size: int) -> None:
@@ -67,12 +72,15 @@ def _demand_one_table(content: IO[bytes], size: int) -> None:
         raise ValueError("its table of records is not where it should be")
 
 
-def _check_pickle(pickled: IO[bytes], size: int, room: Callable[[str], int]) -> None:
-    """`room` tells how many bytes the storage of a key can have."""
-    handed_over = 0
+def _check_pickle(pickled: IO[bytes], size: int, room: Callable[[str], int]) -> bool:
+    """`room` tells how many bytes the storage of a key can have; True where something is thrown away."""
+    handed_over, discards = 0, False
     for function, arguments in _calls(pickled):
         if function == _STORAGE:
             _check_storage(arguments, room)
+            continue
+        if function == _DISCARD:
+            discards = True
             continue
         if function == _HASHED:
             handed_over += _tuples_in(arguments)
@@ -86,6 +94,7 @@ def _check_pickle(pickled: IO[bytes], size: int, room: Callable[[str], int]) -> 
             handed_over += _extent(arguments) + sum(_tuples_in(a) for a in arguments if isinstance(a, list))
         if handed_over > size:
             raise ValueError("it uses the same content again and again")
+    return discards
 
 
 _COPYING = ("encode", "bytearray", "set", "Counter", "OrderedDict", "Size")
@@ -135,7 +144,7 @@ def _tuples_in(items: list[Any]) -> int:
     return sum(item.tuples for item in items if isinstance(item, _Tuple))
 
 
-_STORAGE, _HASHED = _Name("storage"), _Name("hashed")
+_STORAGE, _HASHED, _DISCARD = _Name("storage"), _Name("hashed"), _Name("discard")
 _MARK = object()
 
 
@@ -197,6 +206,9 @@ def _calls(pickled: IO[bytes]) -> Iterator[tuple[Any, Any]]:
                 stack.append([])
             case "BUILD":
                 stack.pop()
+            case "POP":
+                stack.pop()
+                yield _DISCARD, ()
             case "PROTO" | "STOP":
                 pass
             case _:

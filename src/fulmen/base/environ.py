@@ -15,6 +15,9 @@ def read_prefixed(prefix: str) -> dict[str, str]:
     return {name[len(prefix) :]: value for name, value in os.environ.items() if name.startswith(prefix)}
 
 
-def write(name: str, value: str) -> None:
-    """Set a variable, for this process and the ones it starts."""
-    os.environ[name] = value
+def write(name: str, value: str | None) -> None:
+    """Set a variable, for this process and the ones it starts; None removes it."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

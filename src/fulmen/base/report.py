@@ -7,7 +7,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
+
+from fulmen.base import environ
+
+RANK_VARIABLE = "FULMEN_RANK"
+"""Which of its processes this one is, where a script was started once more for each of its devices."""
 
 
 class FulmenWarning(UserWarning):
@@ -49,7 +55,13 @@ def rank_zero_only(call: Callable) -> Callable:
     return on_rank_zero
 
 
-rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # public name of old; set when a World is known
+# A public name of old; set when a World is known, and before that in a process that another one has started.
+rank_zero_only.rank = int(environ.read(RANK_VARIABLE) or 0)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def own_rank() -> int:
+    """This process's rank among all that were started together, as far as that is known yet."""
+    return rank_zero_only.rank  # pyright: ignore[reportFunctionMemberAccess]
 
 
 @rank_zero_only
@@ -62,6 +74,19 @@ def info(message: str) -> None:
 def warn(message: str, category: type[Warning] = FulmenWarning, *, stacklevel: int = 2) -> None:
     """Warn the user, once for all processes."""
     warnings.warn(message, category, stacklevel=stacklevel + 2)
+
+
+def leave_to_others(error: BaseException, hint: str | None = None) -> None:
+    """Should nobody catch it, print only the hint of an error that another process prints for all."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        if value is not error:
+            before(kind, value, traceback)
+        elif hint is not None:
+            log.error(hint)
+
+    sys.excepthook = hook
 
 
 _said: set[str] = set()

@@ -6,33 +6,67 @@ import io
 import pickle
 import struct
 import zipfile
+from argparse import Namespace
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from fulmen.base import files
 from fulmen.base.claims import demand_no_more_than_it_holds
+from fulmen.base.pickles import as_archive, without_discards
 from fulmen.errors import CheckpointError, CheckpointNotFoundError
 
 
-class Unrestored:
-    """Stands where a file holds an object of a class that was not allowed; knows that class's name only."""
+class _Named(type):
+    class_name: str
+
+    def __repr__(cls) -> str:
+        return f"<unrestored {cls.class_name}>"
+
+
+class Unrestored(metaclass=_Named):
+    """Stands where a file holds an object of a class that was not allowed: its name, what it was made of."""
 
     class_name = "unknown"
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Unrestored:
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made.arguments = args
+        return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        self.state = state
 
     def __repr__(self) -> str:
-        return f"<unrestored {self.class_name}>"
+        return repr(type(self))
+
+
+class DictOfClass:
+    """Makes what stands where a file holds a dict of a class of its own: torch fills no others than these."""
+
+    class_name = "unknown"
+
+    def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        made = OrderedDict[Any, Any]()
+        made.class_name = cls.class_name  # pyright: ignore[reportAttributeAccessIssue]
+        return made
+
+
+_DICTS = {
+    "collections.defaultdict",
+    "fulmen.core.hparams.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+}
+"""Classes that are known to be dicts and nothing more, also of those that write checkpoints."""
 
 
 def load_tensors(
@@ -53,8 +87,10 @@ def load_tensors(
         try:
             if not weights_only:
                 return torch.load(content, map_location=map_location, weights_only=False)
+            if demand_no_more_than_it_holds(content):
+                content = without_discards(content)
+                demand_no_more_than_it_holds(content)
             maps = mmap and content is file and zipfile.is_zipfile(file)
-            demand_no_more_than_it_holds(content)
             source = str(path).removeprefix("file://") if maps else content
             with torch.serialization.safe_globals(_stand_ins(content)):
                 loaded = torch.load(source, map_location=map_location, weights_only=True, mmap=maps)
@@ -95,25 +131,41 @@ def _reason(text: str) -> str:
 def _stand_ins(content: Any) -> list[Any]:
     """For each class in the file that torch would refuse, an inert one under its name."""
     try:
-        refused = torch.serialization.get_unsafe_globals_in_checkpoint(content)
-    except ValueError:  # a file of before the zip format: torch finds out while it reads
-        refused = []
+        is_archive = zipfile.is_zipfile(content)
+        content.seek(0)
+        archive = content if is_archive else as_archive(content)
+        refused = torch.serialization.get_unsafe_globals_in_checkpoint(archive)
     finally:
         content.seek(0)
-    return [(type("Unrestored", (Unrestored,), {"class_name": name}), name) for name in refused]
+    return [(_stand_in(name), name) for name in refused]
+
+
+def _stand_in(name: str) -> Any:
+    base = DictOfClass if name in _DICTS else Unrestored
+    return type(base)(base.__name__, (base,), {"class_name": name})
 
 
 def demand_restored(content: Any, *, path: files.AnyPath, part: str) -> None:
     """Raise an error that names the first class in `content` that was not allowed."""
     for leaf in everything_in(content):
-        if isinstance(leaf, Unrestored) or (isinstance(leaf, type) and issubclass(leaf, Unrestored)):
+        name = unrestored_class(leaf)
+        if name is not None:
             raise CheckpointError(
                 f"The part {part!r} of the checkpoint {path} holds an object that is not plain data.",
-                received=leaf.class_name,
+                received=name,
                 expected="tensors, numbers, strings and collections of them",
-                fix=f"if you trust the file, torch.serialization.add_safe_globals([{leaf.class_name}]) "
+                fix=f"if you trust the file, torch.serialization.add_safe_globals([{name}]) "
                 "before loading, or weights_only=False",
             )
+
+
+def unrestored_class(value: Any) -> str | None:
+    """The name of the class that `value` stands for, or for an object of; None where it is what it is."""
+    if isinstance(value, Unrestored) or (
+        isinstance(value, type) and issubclass(value, (Unrestored, DictOfClass))
+    ):
+        return value.class_name
+    return vars(value).get("class_name") if type(value) is OrderedDict else None
 
 
 _DEEPEST = 100
@@ -121,17 +173,21 @@ _DEEPEST = 100
 
 
 def everything_in(content: Any) -> Iterator[Any]:
-    """Leaves, keys and members of sets; `ValueError` for what is nested without end or imitates a method."""
+    """Leaves, keys, members of sets, dicts of other classes; `ValueError` for endless nests, false names."""
     depths: dict[int, int] = {}
     waiting = [(content, 1)]
     while waiting:
         value, depth = waiting.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if isinstance(value, (OrderedDict, Counter)) and vars(value).keys() & set(dir(value.__class__)):
                 raise ValueError("a dict in it has attributes in place of its methods")
             inner = [*value.keys(), *value.values()]
+            if unrestored_class(value) is not None:
+                yield value
         elif isinstance(value, (list, tuple, set, frozenset)):
             inner = list(value)
+        elif isinstance(value, Namespace):
+            inner = list(vars(value).values())
         else:
             yield value
             continue

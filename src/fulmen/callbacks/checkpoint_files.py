@@ -28,6 +28,11 @@ def default_folder(trainer: Trainer, version: int | str | None = None) -> str:
     return files.join(root, *(part for part in (str(logger.name or ""), version, "checkpoints") if part))
 
 
+def common_folder(trainer: Trainer, wanted: str | None) -> str:
+    """Where the processes of a run keep checkpoints: in the folder that was asked for, or by default."""
+    return trainer.strategy.broadcast(trainer.strategy.folder_for(wanted or default_folder(trainer)))
+
+
 def same_folder(a: str | None, b: str | None) -> bool:
     """Whether both paths lead to one folder."""
     if a is None or b is None or files.is_url(a) or files.is_url(b):

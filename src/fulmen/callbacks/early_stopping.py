@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fulmen.base.report import info, log, warn_once
+from fulmen.base.seams import understood
 from fulmen.callbacks.monitoring import (
     check_mode,
     decides_at_epoch_end,
@@ -45,6 +46,7 @@ class EarlyStopping(Callback):
 
     monitors_metrics = True
 
+    @understood
     def __init__(
         self,
         monitor: str,

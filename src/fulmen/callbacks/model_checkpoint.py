@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fulmen.base import files
 from fulmen.base.report import info, warn, warn_once
+from fulmen.base.seams import understood
 from fulmen.callbacks.checkpoint import Checkpoint, try_to_save
 from fulmen.callbacks.checkpoint_arguments import check_cadence, check_on_save_error, check_retention
 from fulmen.callbacks.checkpoint_files import (
-    default_folder,
+    common_folder,
     lies_below,
     make_link,
     same_folder,
@@ -68,6 +69,7 @@ class ModelCheckpoint(Checkpoint):
     FILE_EXTENSION: str = ".ckpt"
     STARTING_VERSION: int = 1
 
+    @understood
     def __init__(
         self,
         dirpath: files.AnyPath | None = None,
@@ -175,6 +177,8 @@ class ModelCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state; where it speaks of another folder than this run's, only the best path."""
+        if state_dict.get("monitor", self.monitor) != self.monitor:
+            return
         self.best_model_path = state_dict["best_model_path"]
         folder = state_dict.get("dirpath")
         if not same_folder(folder, self.dirpath):
@@ -195,7 +199,7 @@ class ModelCheckpoint(Checkpoint):
         if stage != "fit" or trainer.fast_dev_run:
             return
         self.due_step, self.saved_step, self._has_validated = math.inf, 0, False
-        self.dirpath = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
+        self.dirpath = common_folder(trainer, self.dirpath)
         begins = trainer.is_global_zero and self.save_top_k != 0 and not trainer.ckpt_path
         if begins and any(name.endswith(self.FILE_EXTENSION) for name in visible_names(self.dirpath)):
             warn(f"The checkpoint folder is not empty: {self.dirpath}")
@@ -345,7 +349,7 @@ class ModelCheckpoint(Checkpoint):
 
     def file_exists(self, filepath: files.AnyPath, trainer: Trainer) -> bool:
         """Whether rank 0 sees the file."""
-        return trainer.strategy.broadcast(trainer.is_global_zero and files.exists(filepath))
+        return trainer.strategy.broadcast(files.exists(filepath))
 
     def to_yaml(self, filepath: files.AnyPath | None = None) -> None:
         """Write path and score of those that stay; to `best_k_models.yaml` beside them by default."""
@@ -362,7 +366,7 @@ class ModelCheckpoint(Checkpoint):
     ) -> str:
         """A path that no other run's file has; those of `reusable` are about to go."""
         path = ""
-        if trainer.is_global_zero:
+        if trainer.strategy.world.is_global_zero:
             path = self.format_checkpoint_name(metrics, filename)
             version = self.STARTING_VERSION
             while path == taken or (

@@ -1,4 +1,4 @@
-"""`fulmen checkpoint inspect | verify | export`."""
+"""`fulmen checkpoint inspect | verify | export | upgrade`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from fulmen.base.manifest import manifest_path, verify
 from fulmen.cli.checkpoint_export import export
 from fulmen.cli.checkpoint_report import file_size, report
 from fulmen.cli.checkpoint_text import readable, show, size_in_words
+from fulmen.cli.checkpoint_upgrade import checkpoints_at, upgrade
+from fulmen.errors import CheckpointError
 
 SUFFIXES = (".ckpt", ".pt", ".pth")
 """Names by which a checkpoint is known; other files are checkpoints where a manifest says so."""
@@ -35,6 +37,14 @@ def add_commands(groups: Any) -> None:
     command.add_argument("out", help="OUT.safetensors or OUT.pt")
     command.add_argument("--submodule", metavar="NAME", help="only this one, as if it were the whole")
 
+    command = _add(
+        commands, "upgrade", _upgrade, "write checkpoints of older versions as they are written now"
+    )
+    command.add_argument("path", help="a checkpoint, or a folder of them; each is kept beside, with .bak")
+    command.add_argument(
+        "--extension", "-e", metavar="EXT", default=".ckpt", help="of the files in a folder (default: .ckpt)"
+    )
+
 
 def _add(commands: Any, name: str, run: Any, what: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
@@ -52,6 +62,24 @@ def _export(options: argparse.Namespace) -> int:
     for line in export(options.path, options.out, submodule=options.submodule):
         print(readable(line))
     return 0
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    counts = {"upgraded": 0, "up to date": 0, "failed": 0}
+    for place in checkpoints_at(options.path, options.extension):
+        try:
+            told = upgrade(place)
+            outcome = "upgraded" if told else "up to date"
+        except CheckpointError as error:
+            outcome, told = "failed", str(error).splitlines()
+        counts[outcome] += 1
+        print(readable(f"{outcome:10} {place}"))
+        print(*(readable(f"           {line}") for line in told), sep="\n", end="\n" * bool(told))
+    if not any(counts.values()):
+        print(readable(f"There is no file with the extension {options.extension} below {options.path}."))
+        return 1
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count))
+    return 1 if counts["failed"] else 0
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import fulmen
-from fulmen.cli import checkpoint, launch
+from fulmen.cli import checkpoint, launch, run
 from fulmen.errors import FulmenError
 
-GROUPS = (checkpoint, launch)
+GROUPS = (checkpoint, launch, run)
 """Each adds its commands to the parser; a command takes the arguments and returns an exit code."""
 
 
@@ -22,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for group in GROUPS:
         group.add_commands(groups)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    own = given[: given.index("--")] if "--" in given else given
-    more = given[len(own) + 1 :]
+    own, more = run.split(given) if given[:1] == ["run"] else _split_at_dashes(given)
     options, unknown = parser.parse_known_args(own, argparse.Namespace(more=more, takes_more=False))
     if unknown and options.takes_more:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}; those of the script come after --")
@@ -34,3 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FulmenError as error:
         print(f"fulmen: {error}", file=sys.stderr)
         return 1
+
+
+def _split_at_dashes(given: list[str]) -> tuple[list[str], list[str]]:
+    own = given[: given.index("--")] if "--" in given else given
+    return own, given[len(own) + 1 :]

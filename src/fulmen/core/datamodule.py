@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from fulmen.base.seams import AsksOutside, outer, understood
 from fulmen.core.data_hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
 from fulmen.core.loading import classmethod_only, make_again, read_checkpoint
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-class LightningDataModule(HyperparametersMixin, DataHooks):
+class LightningDataModule(HyperparametersMixin, DataHooks, metaclass=AsksOutside):
     """Subclass it, define `setup` and the loaders, and hand it to a Trainer's method as `datamodule`."""
 
     name: str | None = None
@@ -27,9 +28,17 @@ class LightningDataModule(HyperparametersMixin, DataHooks):
 
     allow_zero_length_dataloader_with_multiple_devices = False
 
+    @understood
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         self.trainer: Trainer = None  # pyright: ignore[reportAttributeAccessIssue]  # until a run begins
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):  # what copy, pickle and the mixin look for
+                raise AttributeError(name)
+            return outer().attribute(self, name)
 
     @classmethod
     def from_datasets(

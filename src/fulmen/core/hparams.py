@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from fulmen.base.report import warn_once
+from fulmen.base.seams import outer
 from fulmen.errors import UsageError, did_you_mean
 
 
@@ -99,6 +100,10 @@ class HyperparametersMixin:
         if "_hparams" not in self.__dict__:
             self._hparams = AttributeDict()
         return self._hparams
+
+    @hparams.setter
+    def hparams(self, hparams: Any) -> None:
+        outer().set_hparams(self, hparams)
 
     @property
     def hparams_initial(self) -> AttributeDict:
@@ -187,13 +192,15 @@ def arguments_from(
     overrides: dict[str, Any],
 ) -> dict[str, Any]:
     """What to call `cls` with to make it again as the checkpoint says; `overrides` win."""
-    hparams = dict(checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_KEY) or {}) | overrides
+    saved = checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_KEY) or {}
+    hparams = dict(saved) | overrides
     parameters = inspect.signature(cls.__init__).parameters
     name = str(checkpoint.get(owner.CHECKPOINT_HYPER_PARAMS_NAME, "kwargs"))
     if name != "kwargs" and name in parameters and hparams:
         own = {key: value for key, value in overrides.items() if key in parameters}
         whole = AttributeDict({key: value for key, value in hparams.items() if key not in own})
-        return {name: whole, **own}
+        as_saved = type(saved) is not dict and own.keys() == overrides.keys()  # a container of another kind
+        return {name: saved if as_saved else whole, **own}
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return hparams
     return {key: value for key, value in hparams.items() if key in parameters}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import csv
 import json
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fulmen.base import extras, files
-from fulmen.base.safe_load import demand_restored, load_tensors
+from fulmen.base.safe_load import demand_restored, load_tensors, unrestored_class
+from fulmen.base.seams import outer
+from fulmen.core.containers import restored
 from fulmen.core.hparams import HyperparametersMixin, arguments_from
 from fulmen.errors import CheckpointError, ConfigError, UsageError
 
@@ -43,15 +46,16 @@ class classmethod_only:
 def read_checkpoint(path: files.AnyPath, *, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
     """A checkpoint as a dict; raises `CheckpointError` where the file holds something else."""
     content = load_tensors(path, map_location=map_location, weights_only=weights_only is not False)
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or unrestored_class(content):
         raise CheckpointError(
             "The file is not a checkpoint.", received=f"{path} holds a {type(content).__name__}"
         )
+    content = outer().migrate(content, path)
     demand_plain_parts(content, path)
     return content
 
 
-_HPARAMS_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")
+_HPARAMS_KEYS = ("hyper_parameters", "datamodule_hyper_parameters", "hparams_type", "datamodule_hparams_type")
 
 
 def demand_plain_parts(checkpoint: dict[str, Any], path: files.AnyPath) -> None:
@@ -88,6 +92,9 @@ def make_again(
     if hparams_file is not None:
         checkpoint[owner.CHECKPOINT_HYPER_PARAMS_KEY] = read_hparams(hparams_file)
     part = owner.CHECKPOINT_HYPER_PARAMS_KEY
+    if part in checkpoint:
+        found = restored(checkpoint[part])
+        checkpoint[part] = vars(found) if isinstance(found, Namespace) else found
     _demand_dict(checkpoint.get(part) or {}, object, path=path, part=part)
     arguments = arguments_from(cls, checkpoint, owner, overrides)
     demand_restored(arguments, path=path, part=part)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fulmen.base.report import warn_once
+from fulmen.base.seams import LentToModules, respelled
 from fulmen.base.tree import map_leaves
 from fulmen.core.data_hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
+class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules):
     """Subclass it, define `training_step` and `configure_optimizers`, and hand it to a `Trainer`."""
 
     prepare_data_per_node = True
@@ -82,6 +83,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         batch_size: int | None = None,
         metric_attribute: str | None = None,
         rank_zero_only: bool = False,
+        **otherwise: Any,
     ) -> None:
         """Log a number, a tensor of one element or a metric object under `name`.
 
@@ -90,10 +92,12 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         "sum", "min", "max", or a callable that takes all values as a 1-D tensor. Nothing is copied to the
         host before the next flush.
         """
+        if otherwise:
+            return self.log(**respelled("log", locals()))
         logbook = self._logbook
         if logbook is None:
             warn_once("`self.log` was called without a Trainer; nothing is logged.")
-            return
+            return None
         arguments = (
             prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx,
             rank_zero_only,
@@ -117,15 +121,18 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks):
         add_dataloader_idx: bool = True,
         batch_size: int | None = None,
         rank_zero_only: bool = False,
+        **otherwise: Any,
     ) -> None:
         """`log` each entry; a collection of metrics is computed, and reset, as one."""
+        if otherwise:
+            return self.log_dict(**respelled("log_dict", locals()))
         if isinstance(dictionary, nn.Module):
             if self._logbook is not None:
                 arguments = LogArguments(
                     prog_bar, logger, on_step, on_epoch, add_dataloader_idx=add_dataloader_idx
                 )
                 self._logbook.add_collection(dictionary, arguments)
-            return
+            return None
         for name, value in dictionary.items():
             self.log(
                 name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist,

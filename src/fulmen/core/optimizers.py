@@ -117,12 +117,6 @@ def parse_configuration(
         warn("`configure_optimizers` returned None: this fit changes no parameters.")
         return [NoOptimizer()], []
     optimizers, found = _split(returned)
-    if automatic and len(optimizers) > 1:
-        raise ConfigError(
-            "Automatic optimization works with one optimizer.",
-            received=f"{len(optimizers)} optimizers",
-            fix="set `self.automatic_optimization = False` in __init__ and step them in training_step",
-        )
     schedulers = [_scheduler_config(entry, monitor, automatic) for entry, monitor in found]
     for config in schedulers:
         _check(config, optimizers, automatic=automatic, custom_step=custom_scheduler_step)

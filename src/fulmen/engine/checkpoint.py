@@ -16,11 +16,13 @@ import torch
 
 from fulmen.base.overrides import is_overridden
 from fulmen.base.report import info, warn
+from fulmen.base.seams import outer
 from fulmen.base.version import VERSION
 from fulmen.core.loading import demand_plain_parts
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
 from fulmen.engine.dispatch import in_span
+from fulmen.engine.groups import add_missing_groups, group_names, saved_groups
 from fulmen.engine.logbook_state import (
     load_logbook_state,
     load_metric_states,
@@ -63,6 +65,7 @@ def parts(run: Run, *, weights_only: bool = False) -> dict[str, Any]:
             "logbook": logbook_state(run.logbook, run.module),
             "metrics": metric_states(run.module),
             "batches_seen": [[*key, count] for key, count in run.batches_seen.items()],
+            "groups": group_names(run),
             "random": random_states(run),
             "loaders": position_state(run),
             "loggers": logger_positions(run) if run.logger_positions is None else run.logger_positions,
@@ -197,6 +200,7 @@ def read(run: Run, path: str, *, weights_only: bool | None) -> dict[str, Any]:
             else f"a {type(checkpoint).__name__}",
             expected="a dict with the keys 'state_dict', 'loops', 'optimizer_states', ...",
         )
+    checkpoint = outer().migrate(checkpoint, path)
     demand_plain_parts(checkpoint, path)
     return checkpoint
 
@@ -211,8 +215,9 @@ def take_up_model(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         call(checkpoint)
     states = checkpoint.get("callbacks", {})
     for callback in run.callbacks:
-        if callback.state_key in states:
-            callback.load_state_dict(copy.deepcopy(states[callback.state_key]))
+        own = (key for key in (callback.state_key, type(callback).__qualname__) if key in states)
+        if key := next(own, None):
+            callback.load_state_dict(copy.deepcopy(states[key]))
 
 
 def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
@@ -232,14 +237,12 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
                 received=f"{len(saved)} in the file",
                 expected=str(len(own)),
             )
+    add_missing_groups(run, saved_groups(checkpoint))
     for optimizer, state in zip(run.optimizers, checkpoint["optimizer_states"], strict=True):
         _load_optimizer(optimizer, state, path)
     for config, state in zip(run.schedulers, checkpoint.get("lr_schedulers", []), strict=True):
         config.scheduler.load_state_dict(state)
-    precision_state = checkpoint.get(type(run.precision).__qualname__) or checkpoint.get(
-        "native_amp_scaling_state"
-    )
-    if precision_state:
+    if precision_state := checkpoint.get(type(run.precision).__qualname__):
         run.precision.load_state_dict(precision_state)
     if OWN_KEY in checkpoint:
         run.progress.load_state_dict(checkpoint[OWN_KEY]["progress"])
@@ -250,16 +253,27 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         run.batches_seen = {(stage, loader): n for stage, loader, n in own["batches_seen"]}
         load_position(run, own)
     elif "loops" in checkpoint:
-        progress = lightning_loops.to_progress(checkpoint["loops"], checkpoint["global_step"])
+        batches = run.step_options.accumulate_grad_batches
+        progress = lightning_loops.to_progress(
+            checkpoint["loops"], checkpoint["global_step"], window_batches=batches
+        )
         run.progress.load_state_dict(progress.state_dict())
     else:
-        warn(f"{path} does not say where training stood; it goes on at epoch {checkpoint.get('epoch', 0)}.")
+        run.unplaced = {key: value for key, value in checkpoint.items() if isinstance(value, (int, str))}
         run.progress.epoch = checkpoint.get("epoch", 0)
         run.progress.optimizer_step = run.progress.window = checkpoint.get("global_step", 0)
     run.log_step = run.progress.window
     # The loggers of this run may be others, or fewer.
     for logger, position in zip(run.loggers, checkpoint.get(OWN_KEY, {}).get("loggers", ()), strict=False):
         logger.rewind(position)
+
+
+def find_place(run: Run) -> None:
+    """Once there is a loader, more can be told of a checkpoint that says little about where it was saved."""
+    if run.unplaced is not None:
+        saved, run.unplaced = run.unplaced, None
+        outer().place(run, saved)
+        run.log_step = run.progress.window
 
 
 def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from fulmen.core.data_hooks import DataHooks
 from fulmen.engine.combined_loader import CombinedLoader, length_of, rebuild
 from fulmen.engine.loaders import Attributes, can_be_remade, remake, sampler_attributes
 from fulmen.engine.replay import Start, draws_freely, has_states, make_exact, open_pass, states_of
-from fulmen.engine.sharding import shard
+from fulmen.engine.sharding import Counts, shard
 from fulmen.errors import ConfigError, UsageError
 from fulmen.runtime.world import World
 
@@ -78,6 +79,8 @@ class Loaders:
     """Whether other processes have the rest of the batches."""
     are_counted: bool = True
     """Whether all processes know how many batches they have."""
+    counts: Counts | None = None
+    """How many each of them has, where they need not have equally many."""
     loaded_at_epoch: int | None = None
     attributes_when_loaded: Attributes = field(default_factory=list)
     """What the user's own samplers kept before they were used."""
@@ -89,17 +92,24 @@ class Loaders:
 
 
 def prepare_train_loaders(
-    given: Any, *, limit: Limit, overfit: Limit, world: World, shards: bool, seeds_data: bool
+    given: Any,
+    *,
+    limit: Limit,
+    overfit: Limit,
+    world: World,
+    shards: bool,
+    seeds_data: bool,
+    pads: bool = True,
 ) -> Loaders:
-    """What to train on, as one loader."""
+    """What to train on, as one loader; unless it `pads`, it may be empty where others are not."""
     several = isinstance(given, (dict, list, tuple))
     loader = CombinedLoader(given, mode="max_size_cycle") if several else given
-    prepare = partial(_prepare, kind="train", overfit=overfit, world=world, shards=shards)
+    prepare = partial(_prepare, kind="train", overfit=overfit, world=world, shards=shards, pads=pads)
     loader = _with_parts(loader, prepare)
     given = loader.iterables if several else loader
     loader = _with_parts(loader, partial(make_exact, seeds_data=seeds_data))
     length = length_of(loader)
-    if length == 0:
+    if length == 0 and pads:
         raise ConfigError("The train loader is empty.", received=f"{type(loader).__name__} of length 0")
     lengths = [_limited(limit, length, "limit_train_batches")]
     return Loaders(given, [loader], lengths, attributes_when_loaded=sampler_attributes([loader]))
@@ -141,7 +151,7 @@ def _with_parts(loader: Any, change: Callable[[Any], Any]) -> Any:
     return combined
 
 
-def _prepare(loader: Any, kind: str, *, overfit: Limit, world: World, shards: bool) -> Any:
+def _prepare(loader: Any, kind: str, *, overfit: Limit, world: World, shards: bool, pads: bool = True) -> Any:
     if not isinstance(loader, Iterable):
         raise ConfigError(
             f"The {kind} loader is not iterable.",
@@ -154,7 +164,7 @@ def _prepare(loader: Any, kind: str, *, overfit: Limit, world: World, shards: bo
         if overfit:
             loader = _without_shuffling(loader)
         if shards:
-            loader = shard(loader, world, training=kind == "train")
+            loader = shard(loader, world, training=kind == "train", pads=pads)
     return loader
 
 
@@ -199,6 +209,16 @@ class _End:
 END = _End()
 
 
+class Ahead(NamedTuple):
+    """A batch that was fetched and is not taken, and what things were like before it was fetched."""
+
+    batch: Any
+    states: list[Any]
+    """Of the loader's parts, where they have any."""
+    random: RandomState | None
+    """Of the global generators, where they may be drawn from."""
+
+
 class BatchStream:
     """The batches of one pass over one loader.
 
@@ -207,18 +227,15 @@ class BatchStream:
     one is the last.
     """
 
+    is_absent = False
+    """Whether the batch taken last is one that only other processes have."""
+    own_length: int | None = None
+    """How many batches this process has in the epoch, where others may have more and that is known."""
+
     def __init__(
-        self,
-        loader: Any,
-        length: float,
-        start: Start | None = None,
-        *,
-        send_to: torch.device | None = None,
-        all_have: Callable[[bool], bool] | None = None,
+        self, loader: Any, length: float, start: Start | None = None, *, send_to: torch.device | None = None
     ) -> None:
-        """`all_have` asks other processes, where one must not go on when another has no batch left."""
         start = start or Start()
-        self._all_have = all_have
         batches = open_pass(loader, start)
         natural_length = length_of(loader)
         # Without a limit the loader comes to its own end, as in a `for` loop: some draw random numbers there.
@@ -226,45 +243,32 @@ class BatchStream:
         self._batches = islice(batches, max(0, int(length) - start.skip)) if self._limited else batches
         self._loader = loader
         self._length = length
-        self._sized = natural_length != float("inf") and all_have is None
+        self._sized = natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
-        self._ahead: list[Any] = []
+        self._ahead: deque[Ahead] = deque()
         self.has_states = has_states(loader)
-        self._states_before_ahead: list[Any] = []
         self.draws_freely = draws_freely(loader, start)
         """Whether the global generators may be drawn from wherever a batch is fetched."""
-        self.random_before_ahead: RandomState | None = None
-        """What they were before the batch was fetched that is not taken yet."""
         self.taken = start.skip
         """Batches that were taken or are skipped."""
         self.is_last = start.done
 
     def take(self) -> Any:
         """The next batch, or `END`."""
-        if self._all_have is not None and (self.is_last or not self._begins_for_all()):
-            return END
-        if self._ahead:
-            batch = self._ahead.pop(0)
-        else:
-            batch = next(self._batches, END) if self._mover is None else self._fetch()
+        batch = self._give()
         if batch is END:
             return END
         self.taken += 1
         if self._sized:
             self.is_last = self.taken >= self._length
         else:
-            self.fetch_ahead()
-            self.is_last = self._ahead[0] is END
-            if self._all_have is not None:
-                self.is_last = not self._all_have(not self.is_last)
-        return batch if self._mover is None else self._mover.receive(batch)
+            self.is_last = self.is_empty()
+        return batch
 
-    def _begins_for_all(self) -> bool:
-        """Whether every process has a first batch; those that follow were asked for one batch ahead."""
-        if self.taken or self._all_have is None:
-            return True
-        self.fetch_ahead()
-        return self._all_have(self._ahead[0] is not END)
+    def _give(self) -> Any:
+        """The next batch, which is not ahead any more."""
+        batch = self._ahead.popleft().batch if self._ahead else self._fetch()
+        return batch if self._mover is None or batch is END else self._mover.receive(batch)
 
     def prefetch(self) -> None:
         """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
@@ -274,27 +278,30 @@ class BatchStream:
     def fetch_ahead(self, count: int = 1) -> None:
         """Have so many batches fetched before they are taken."""
         while len(self._ahead) < count:
-            if self.has_states:
-                self._states_before_ahead = states_of(self._loader)
-            if self.draws_freely:
-                self.random_before_ahead = RandomState.capture()
-            self._ahead.append(self._fetch())
+            states = states_of(self._loader) if self.has_states else []
+            random = RandomState.capture() if self.draws_freely else None
+            self._ahead.append(Ahead(self._fetch(), states, random))
 
     def is_empty(self) -> bool:
         """Whether there is no further batch; fetches one to know."""
         self.fetch_ahead()
-        return self._ahead[0] is END
+        return self._ahead[0].batch is END
 
     @property
     def ahead(self) -> int:
         """How many batches were fetched that are not taken."""
         return len(self._ahead)
 
+    @property
+    def random_before_ahead(self) -> list[RandomState]:
+        """What the global generators were before each of them was fetched, where they may be drawn from."""
+        return [each.random for each in self._ahead if each.random is not None]
+
     def states(self) -> list[Any]:
         """The states of the loader's parts from which the next batch is the one that `take` would give."""
         if not self.has_states:
             return []
-        return self._states_before_ahead if self._ahead else states_of(self._loader)
+        return self._ahead[0].states if self._ahead else states_of(self._loader)
 
     @property
     def is_exhausted(self) -> bool:
@@ -337,7 +344,10 @@ Transfer = Callable[[Any, int], Any]
 
 
 def transfer_to(
-    device: torch.device, owners: tuple[DataHooks, ...], convert: Callable[[Any], Any] | None
+    device: torch.device,
+    owners: tuple[DataHooks, ...],
+    convert: Callable[[Any], Any] | None,
+    method: Callable[[Any, str], Callable[..., Any]] = getattr,
 ) -> Transfer | None:
     """How a batch that was taken reaches the device: through the hooks, where they are overridden.
 
@@ -348,7 +358,7 @@ def transfer_to(
     if not any(found) and convert is None and device.type in ("cpu", "cuda"):
         return None
     before, send, after = (
-        getattr(owner or owners[-1], name) for owner, name in zip(found, names, strict=True)
+        method(owner or owners[-1], name) for owner, name in zip(found, names, strict=True)
     )
 
     def transfer(batch: Any, dataloader_idx: int) -> Any:

@@ -50,20 +50,33 @@ class Dispatch:
         monitors = [callback for callback in run.callbacks if callback.monitors_metrics]
         others = [callback for callback in run.callbacks if not callback.monitors_metrics]
         self.on_train_epoch_end = _event(run, epoch_end, others)
-        self.on_train_epoch_end_for_monitors = _event(run, replace(epoch_end, module=False), monitors)
+        alone = _listeners(run, replace(epoch_end, module=False), monitors)
+        self.on_train_epoch_end_for_monitors = _bound(run, epoch_end, alone)
 
 
 def savers_event(run: Run) -> tuple[Call, ...]:
     """The event of the moment that the run stands at, for those savers who are still to be called in it."""
     left = run.progress.savers_left
     savers = [callback for callback in run.callbacks if callback.state_key in left]
-    return _event(run, Hook(run.progress.point.event, module=False), savers)
+    hook = Hook(run.progress.point.event, module=False)
+    return _bound(run, hook, _listeners(run, hook, savers))
 
 
 def _event(run: Run, hook: Hook, callbacks: list[Callback]) -> tuple[Call, ...]:
-    """Nothing where nobody listens; else one callable that calls all, with what `log` means in this hook."""
     calls = _listeners(run, hook, callbacks)
+    if run.adapter is not None:
+        calls = run.adapter.event(hook, callbacks, calls)
+    return _bound(run, hook, calls)
+
+
+def _bound(run: Run, hook: Hook, calls: list[Call]) -> tuple[Call, ...]:
+    """Nothing where nobody listens; else one callable that calls all, with what `log` means in this hook."""
     return (run.logbook.within(hook.name, *calls),) if calls else ()
+
+
+def method(run: Run, owner: Any, name: str) -> Call:
+    """A method of the user's, to be called as a hook or a step is called."""
+    return getattr(owner, name) if run.adapter is None else run.adapter.method(owner, name)
 
 
 def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
@@ -75,7 +88,7 @@ def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
         and run.datamodule is not None
         and is_overridden(name, run.datamodule, LightningDataModule)
     ):
-        from_data.append(spanned(run, run.datamodule, name, getattr(run.datamodule, name)))
+        from_data.append(spanned(run, run.datamodule, name, method(run, run.datamodule, name)))
     # What a hook of the module's changes is in the checkpoint that is saved there.
     savers = [
         callback
@@ -84,7 +97,7 @@ def _listeners(run: Run, hook: Hook, callbacks: list[Callback]) -> list[Call]:
     ]
     calls = _of_callbacks(run, name, [callback for callback in callbacks if callback not in savers])
     if hook.module and is_overridden(name, run.module, LightningModule):
-        calls.append(spanned(run, run.module, name, getattr(run.module, name)))
+        calls.append(spanned(run, run.module, name, method(run, run.module, name)))
     if name == "on_exception":  # the others are told of it before the data is
         return calls + from_data
     return _with_savers(run, name, from_data + calls, savers)
@@ -110,7 +123,7 @@ def _with_savers(run: Run, name: str, others: list[Call], savers: list[Callback]
 
 def _of_callbacks(run: Run, name: str, callbacks: list[Callback]) -> list[Call]:
     return [
-        spanned(run, callback, name, partial(getattr(callback, name), run.trainer, run.module))
+        spanned(run, callback, name, partial(method(run, callback, name), run.trainer, run.module))
         for callback in callbacks
         if is_overridden(name, callback, Callback)
     ]
@@ -148,7 +161,7 @@ def overridden_step(run: Run, name: str) -> Call | None:
     """The module's own version of a hook with exactly one callable, or None where it is the default."""
     if not is_overridden(name, run.module, LightningModule):
         return None
-    return run.logbook.within(name, spanned(run, run.module, name, getattr(run.module, name)))
+    return run.logbook.within(name, spanned(run, run.module, name, method(run, run.module, name)))
 
 
 def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = False) -> Call:
@@ -186,7 +199,7 @@ def check_batch_hooks(run: Run, stage: str) -> None:
     for name, count in ((f"on_{stage}_batch_start", 3), (f"on_{stage}_batch_end", 4)):
         owners: list[tuple[Any, type, int]] = [(callback, Callback, count + 2) for callback in run.callbacks]
         for owner, base, wanted in (*owners, (run.module, LightningModule, count)):
-            if is_overridden(name, owner, base) and positional_capacity(getattr(owner, name)) < wanted:
+            if is_overridden(name, owner, base) and positional_capacity(method(run, owner, name)) < wanted:
                 raise UsageError(
                     f"`{type(owner).__name__}.{name}` does not take `dataloader_idx`.",
                     received="several loaders",

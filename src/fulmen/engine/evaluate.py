@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from fulmen.engine.data import (
     prepare_evaluation_loaders,
     transfer_to,
 )
-from fulmen.engine.dispatch import check_batch_hooks, spanned, step_caller
+from fulmen.engine.dispatch import check_batch_hooks, method, spanned, step_caller
 from fulmen.engine.loaders import begin_pass
 from fulmen.engine.logbook import OUTSIDE
 from fulmen.engine.position import evaluation_start, loading_epoch
@@ -147,7 +148,7 @@ def _evaluate_loader(
 
 def evaluation_step(run: Run, name: str, *, several_loaders: bool) -> Callable[..., Any]:
     """The module's step, in the run's precision."""
-    step = step_caller(run, name, getattr(run.module, name), several_loaders=several_loaders)
+    step = step_caller(run, name, method(run, run.module, name), several_loaders=several_loaders)
     step = spanned(run, run.module, name, step)
     context = run.precision.context()
     if context is None:
@@ -164,22 +165,21 @@ def batch_transfer(run: Run) -> Callable[[Any, int], Any] | None:
     """How the loops send a batch to the device; None where there is nothing to do, or the stream does it."""
     owners = (run.datamodule, run.module) if run.datamodule is not None else (run.module,)
     precision = run.precision
-    return transfer_to(
-        run.strategy.root_device, owners, precision.convert_input if precision.converts else None
-    )
+    convert = precision.convert_input if precision.converts else None
+    return transfer_to(run.strategy.root_device, owners, convert, partial(method, run))
 
 
 @contextmanager
 def evaluation_mode(run: Run, stage: str) -> Iterator[None]:
     """Inside, the module is in evaluation mode; afterwards each of its layers is in the mode it was in."""
     modes = [(module, module.training) for module in run.module.modules()]
-    getattr(run.module, f"on_{stage}_model_eval")()
+    method(run, run.module, f"on_{stage}_model_eval")()
     restore = f"on_{stage}_model_train"
     own_restore = stage != "predict" and is_overridden(restore, run.module, LightningModule)
     try:
         yield
         if own_restore:
-            getattr(run.module, restore)()
+            method(run, run.module, restore)()
     except BaseException:
         own_restore = False
         raise

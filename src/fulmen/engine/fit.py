@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from fulmen.base.generators import isolate_rng
 from fulmen.base.report import info
-from fulmen.engine.agreement import agree_on_length
-from fulmen.engine.checkpoint import flush_step, pending_error_check, save_what_waits
+from fulmen.engine.agreement import agree_on_length, agree_on_stop
+from fulmen.engine.checkpoint import find_place, flush_step, pending_error_check, save_what_waits
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders
 from fulmen.engine.dispatch import in_span, savers_event
 from fulmen.engine.evaluate import (
@@ -51,10 +51,12 @@ def fit(run: Run) -> None:
     for call in hooks.on_fit_start:
         call()
     take_up_epoch_end(run)
+    agree_on_stop(run)
     if run.data_options.limit_train_batches and not reason_to_stop(run):
         sanity_check(run)
     if run.data_options.limit_train_batches:
         load_train_data(run)
+        find_place(run)
         if not reason_to_stop(run):
             if wants_validation(run) and run.validation_options.check_val_every_n_epoch in (None, 1):
                 load_evaluation_data(run, "val")
@@ -62,7 +64,7 @@ def fit(run: Run) -> None:
             run.last_validation_s = time.monotonic()
             for call in hooks.on_train_start:
                 call()
-            while not (run.signals.noted or reason_to_stop(run)):
+            while goes_on(run):
                 fit_epoch(run)
             if run.signals.noted:
                 give_way(run)
@@ -80,14 +82,14 @@ def fit_epoch(run: Run) -> None:
     step_limit, log_every = run.fit_options.step_limit, run.report_options.log_every_n_steps
     nowhere, batch_end = logbook.scope(OUTSIDE), QuietPoint.BATCH_END
     transfer = batch_transfer(run)
-    signals, raise_pending_error = run.signals, pending_error_check(run)
+    signals, together, raise_pending_error = run.signals, run.together, pending_error_check(run)
     fetch = in_span(run, "train_dataloader_next", stream.take)
     take = signals.interruptible(fetch, repeatable=not stream.has_states)
     run_step = in_span(run, "run_training_batch", step.run)
     taking_changes_state = transfer is not None or stream.has_states or stream.draws_freely
     batch, complete = None, progress.is_last_batch
 
-    while progress.optimizer_step < step_limit and not (stop.requested and may_stop(run)):
+    while progress.optimizer_step < step_limit and not (stop.is_due and may_stop(run)):
         batch = take()
         if batch is END:
             break
@@ -96,7 +98,7 @@ def fit_epoch(run: Run) -> None:
         run.is_last_batch = is_last = stream.is_last
         run.log_step = progress.window
         logbook.slots = nowhere
-        if transfer is not None:
+        if transfer is not None and not stream.is_absent:
             batch = transfer(batch, 0)
         logbook.batch = batch
         skips = None
@@ -123,18 +125,20 @@ def fit_epoch(run: Run) -> None:
         if not run.validation_is_due:  # its own loader comes first, should they draw random numbers
             stream.prefetch()
         if hooks.on_train_batch_end:
-            outputs = step.outputs
+            outputs = {} if stream.is_absent else step.outputs
             for call in hooks.on_train_batch_end:
                 call(outputs, batch, batch_idx)
         if raise_pending_error is not None:
             raise_pending_error()
-        if run.flush_is_due or (updated and stop.requested):
+        if updated and together is not None:
+            together.ask(run)
+        if run.flush_is_due or (updated and stop.is_due):
             flush_step(run)
         if run.pending_saves:
             save_what_waits(run)
-        if updated and signals.end_here():
+        if updated and signals.noted:
             return
-        if run.validation_is_due or (stop.requested and may_stop(run) and wants_last_validation(run)):
+        if run.validation_is_due or (stop.is_due and may_stop(run) and wants_last_validation(run)):
             validate(run)
         if updated and run.schedulers:
             step_schedulers(run, "step", on_plateau=True)
@@ -277,8 +281,9 @@ def validate(run: Run) -> None:
         evaluate(run, "validation")
         save_what_waits(run)
     run.stage = RunningStage.TRAINING
-    run.validation_is_due = False
+    run.validation_is_due = run.time_says_validate = False
     run.last_validation_s = time.monotonic()
+    agree_on_stop(run)
 
 
 def load_train_data(run: Run) -> None:
@@ -296,9 +301,10 @@ def load_train_data(run: Run) -> None:
         world=run.strategy.world,
         shards=run.data_options.use_distributed_sampler,
         seeds_data=run.data_options.exact_data,
+        pads=not run.strategy.joins,
     )
     if run.strategy.world.size > 1:
-        agree_on_length(loaders, run.strategy.collectives)
+        agree_on_length(loaders, run.strategy.collectives, joins=run.strategy.joins)
     loaders.loaded_at_epoch = loading_epoch(run, "train")
     run.loaders["train"] = loaders
     run.val_check_batch = check_every(run.validation_options, loaders.lengths[0])
@@ -309,6 +315,12 @@ def load_train_data(run: Run) -> None:
 def wants_last_validation(run: Run) -> bool:
     """Whether training that is asked to stop validates once more."""
     return in_epoch(run) and wants_validation(run)
+
+
+def goes_on(run: Run) -> bool:
+    """Whether there is a next epoch, which all processes have to know."""
+    agree_on_stop(run)
+    return not (run.signals.noted or reason_to_stop(run))
 
 
 def may_stop(run: Run) -> bool:
@@ -328,7 +340,7 @@ def reason_to_stop(run: Run) -> str | None:
         return f"max_steps={options.max_steps} reached"
     if progress.epoch >= options.epoch_limit:
         return f"max_epochs={int(options.epoch_limit)} reached"
-    if stop.requested:
+    if stop.is_due:
         if may_stop(run):
             return stop.reason or "trainer.should_stop was set"
         if not stop.postponed:

@@ -6,12 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fulmen.base.overrides import is_overridden
-from fulmen.base.report import info
+from fulmen.base.report import info, own_rank
+from fulmen.base.seams import outer
 from fulmen.core.callback import Callback
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import parse_configuration
 from fulmen.engine import checkpoint as checkpoints
-from fulmen.engine.agreement import SignalAgreement
+from fulmen.engine.agreement import Agreement
+from fulmen.engine.dispatch import method
 from fulmen.engine.loaders import shut_down_workers
 from fulmen.engine.position import seed_data
 from fulmen.engine.states import TrainerFn
@@ -27,13 +29,15 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
     run.module.attach(run.trainer, run)
     run.hooks.resolve(run)  # what fails from here on is told to the callbacks
     attach_callbacks(run)
+    run.adapter = outer().adapter(run)
     run.hooks.resolve(run)
     if run.datamodule is not None:
         run.datamodule.trainer = run.trainer
         run.datamodule.prepare_data()
     run.module.prepare_data()
     if run.profiler is not None:
-        rank = run.strategy.world.local_rank if run.strategy.world.size > 1 else None
+        together = run.strategy.world.size > 1
+        rank = run.strategy.world.local_rank if together else own_rank() or None
         run.profiler.setup(str(run.fn), rank, run.trainer.log_dir)
     for call in run.hooks.setup:
         call(stage=run.fn)
@@ -71,13 +75,7 @@ def configure_model(run: Run) -> None:
 def begin_training(run: Run) -> None:
     """Optimizers, schedulers, and what a checkpoint says of them."""
     run.module.to(run.strategy.root_device)
-    automatic = run.module.automatic_optimization
-    optimizers, run.schedulers = parse_configuration(
-        run.module.configure_optimizers(),
-        automatic=automatic,
-        custom_scheduler_step=is_overridden("lr_scheduler_step", run.module, LightningModule),
-    )
-    run.use_optimizers(optimizers)
+    make_optimizers(run)
     run.progress.start_epoch()  # an epoch that an earlier fit did not finish begins again
     seed_data(run)
     if run.checkpoint is not None:
@@ -85,7 +83,17 @@ def begin_training(run: Run) -> None:
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)
     run.signals.batches_before = run.progress.total_batch
     if run.is_shared_fit:
-        run.signals.together = SignalAgreement(run.strategy.collectives)
+        run.together, run.stop.is_shared = Agreement(run.strategy.collectives), True
+
+
+def make_optimizers(run: Run) -> None:
+    """Ask the module for optimizers and schedulers."""
+    optimizers, run.schedulers = parse_configuration(
+        method(run, run.module, "configure_optimizers")(),
+        automatic=run.module.automatic_optimization,
+        custom_scheduler_step=is_overridden("lr_scheduler_step", run.module, LightningModule),
+    )
+    run.use_optimizers(optimizers)
 
 
 def attach_callbacks(run: Run) -> None:

@@ -65,8 +65,8 @@ def _batches(count: int, in_flight: bool) -> dict[str, int]:
     return {"ready": count, "completed": count - int(in_flight), "started": count, "processed": count}
 
 
-def to_progress(loops: dict[str, Any], global_step: int) -> Progress:
-    """Where training stands, by a `loops` that Lightning wrote."""
+def to_progress(loops: dict[str, Any], global_step: int, *, window_batches: int = 1) -> Progress:
+    """Where training stands, by a `loops` that Lightning wrote, with windows of so many batches."""
     fit_loop = loops["fit_loop"]
     epochs = fit_loop["epoch_progress"]["current"]
     batches = fit_loop["epoch_loop.batch_progress"]
@@ -82,6 +82,8 @@ def to_progress(loops: dict[str, Any], global_step: int) -> Progress:
     )
     if epochs["processed"] == epochs["ready"] or not current["processed"]:
         progress.batch = 0  # saved at the end of an epoch, or between two
+    elif progress.batch % window_batches and not progress.is_last_batch:
+        return progress.before_window(progress.batch % window_batches)
     elif current["completed"] < current["processed"]:
         progress.point = QuietPoint.BATCH_END
         progress.window += 1

@@ -18,7 +18,7 @@ from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
 from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.history import History
-from fulmen.engine.logbook_ranks import find_common, reduce_slots, reduce_step_values
+from fulmen.engine.logbook_ranks import reduce_slots, reduce_step_values
 from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot, Value, stack, synchronised
 from fulmen.errors import UsageError
 
@@ -176,8 +176,8 @@ class Logbook:
     def flush_step(self, step: int, epoch: int) -> None:
         """Give the step values logged since the last flush to everybody."""
         if self.collectives.size > 1:
-            slots = find_common(self, self.dirty["train"], self._module, all_had_batches=True)
-            reduce_step_values(slots, self.collectives)
+            dirty, all_had_batches = self.dirty["train"], not self._strategy.joins
+            reduce_step_values(self, dirty, self._module, all_had_batches=all_had_batches)
         self.settle()
         self._publish(self._take_dirty("train"), step, epoch)
 
@@ -264,8 +264,7 @@ class Logbook:
         if self.collectives.size == 1 or self._closing is None:
             return
         logged = [slot for slot in self._due(self._closing) if not slot.reduced]
-        slots = find_common(self, logged, self._module)
-        reduce_slots(slots, self.collectives)
+        slots = reduce_slots(self, logged, self._module)
         with synchronised(slots):
             for slot in slots:
                 slot.reduced = True

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from fulmen.base.tree import map_leaves
 from fulmen.core.log_arguments import LogArguments
 from fulmen.engine.logbook import Logbook
-from fulmen.engine.slots import COLLECTION, BaseSlot, MetricSlot, Slot
-
-_OWN_REDUCTION = "a callable of the user's"
+from fulmen.engine.slots import COLLECTION, OWN_REDUCTION, BaseSlot, MetricSlot, Slot
 
 
 def logbook_state(logbook: Logbook, module: nn.Module) -> dict[str, Any]:
@@ -35,9 +33,9 @@ def logbook_state(logbook: Logbook, module: nn.Module) -> dict[str, Any]:
 def _slot_state(slot: BaseSlot, paths: dict[int, str]) -> dict[str, Any] | None:
     shared = {"used": slot.used, "step": slot.step_values() if slot.fresh else None}
     if isinstance(slot, Slot):
-        reduction = slot.reduction if isinstance(slot.reduction, str) else _OWN_REDUCTION
+        reduction = slot.reduction if isinstance(slot.reduction, str) else OWN_REDUCTION
         arguments = list(slot.arguments._replace(reduce_fx=reduction))
-        so_far = slot.partial()[0] if reduction == _OWN_REDUCTION and slot.used else None
+        so_far = slot.partial()[0] if reduction == OWN_REDUCTION and slot.used else None
         return {"arguments": arguments, "state": slot.state_dict(), "so_far": so_far, **shared}
     assert isinstance(slot, MetricSlot)
     path = paths.get(id(slot.metric))
@@ -57,7 +55,7 @@ def load_logbook_state(logbook: Logbook, state: dict[str, Any], module: nn.Modul
         logbook.slots = logbook.scope(entry["hook"], entry["loader"])
         arguments = LogArguments(*entry["arguments"])
         if "metric" not in entry:
-            own = arguments.reduce_fx == _OWN_REDUCTION
+            own = arguments.reduce_fx == OWN_REDUCTION
             if own:  # nobody knows the callable until `log` is called with it; till then, its value stands
                 arguments = arguments._replace(reduce_fx=partial(_as_it_was, entry["so_far"]))
             slot = logbook.open_slot(entry["name"], 0.0, arguments)

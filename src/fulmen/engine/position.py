@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ import torch
 from fulmen.base.generators import RandomState, isolate_rng, reseed
 from fulmen.base.random import derive_seed, seed_of_this_moment
 from fulmen.base.report import warn
-from fulmen.engine.agreement import all_have
+from fulmen.engine.agreement import count_batches
 from fulmen.engine.combined_loader import length_of
 from fulmen.engine.data import BatchStream
 from fulmen.engine.loaders import (
@@ -27,6 +27,7 @@ from fulmen.engine.loaders import (
 )
 from fulmen.engine.replay import Start, leave_pass, make_exact, obstacles
 from fulmen.engine.sharding import share_rest, taken_together
+from fulmen.engine.shared_stream import SharedStream
 from fulmen.engine.states import TrainerFn
 from fulmen.errors import CheckpointError
 
@@ -69,21 +70,43 @@ def open_stream(run: Run, *, send_to: torch.device | None) -> BatchStream:
         () if was_left else states,
         done=done,
     )
-    uncounted = run.strategy.world.size > 1 and not run.train_loaders.are_counted
-    ask = partial(all_have, collectives=run.strategy.collectives) if uncounted else None
+    own_length = position.get("own_length") if progress.resumes_epoch else None
+    ended = own_length is not None and progress.batch >= own_length
     if _is_shared_anew(run, position):
-        loader = _share_rest(run, position["order"])
+        loader, ended = _share_rest(run, position["order"]), False
         length, start = length_of(loader), replace(start, skip=0, draws_at_once=True)
-    stream = BatchStream(loader, length, start, send_to=send_to, all_have=ask)
+    elif ended:
+        start = replace(start, skip=own_length, done=True)
+    begin = partial(BatchStream, loader, length, start, send_to=send_to)
+    if run.train_loaders.counts is not None or not run.train_loaders.are_counted:
+        begin = _begin_together(run, loader, length, start, send_to, has_ended=ended, is_last=done)
+    stream = begin()
     if progress.resumes_epoch:  # what was fetched ahead had drawn its random numbers before the checkpoint
-        if before_ahead := position.get("random_before_ahead"):
-            RandomState.from_state_dict(before_ahead).restore()
+        for number, state in enumerate(position.get("random_before_ahead", []), start=1):
+            RandomState.from_state_dict(state).restore()
+            stream.fetch_ahead(number)
         stream.fetch_ahead(position.get("ahead", 0))
-        run.resumed_position = {"at_end": done and stream.has_states and not was_left}
+        run.resumed_position = {"at_end": start.done and stream.has_states and not was_left}
     elif position.get("at_end") and stream.is_empty():  # it was put to where the epoch before had ended
-        stream = BatchStream(loader, length, start, send_to=send_to, all_have=ask)
+        stream = begin()
     run.train_stream = stream
     return stream
+
+
+def _begin_together(
+    run: Run, loader: Any, length: float, start: Start, send_to: torch.device | None, **state: bool
+) -> Callable[[], BatchStream]:
+    """What begins a stream of which other processes may have more, or less."""
+    counts, done = run.train_loaders.counts, run.progress.batch
+    if run.shared_anew != (0, 0):
+        done = 0
+        if counts is not None:
+            counts = count_batches(loader, run.strategy.collectives)
+            length = max(counts.batches)
+    return partial(
+        SharedStream, loader, length, start, strategy=run.strategy, counts=counts, done=done, send_to=send_to,
+        **state,
+    )  # fmt: skip
 
 
 def _is_shared_anew(run: Run, position: dict[str, Any]) -> bool:
@@ -106,7 +129,8 @@ def _share_rest(run: Run, order: dict[str, Any]) -> Any:
             fix="go on with as many processes, or from a checkpoint of an epoch's end",
         )
     run.shared_anew = (run.progress.batch, order["done"])
-    rest = share_rest(loader.given, run.strategy.world, order["done"])
+    done = 0 if run.progress.is_last_batch else order["done"]  # of an epoch that has ended nothing is taken
+    rest = share_rest(loader.given, run.strategy.world, done, pads=not run.strategy.joins)
     run.train_loaders.loaders[0] = made = make_exact(rest, seeds_data=run.data_options.exact_data)
     return made
 
@@ -118,8 +142,8 @@ def _order_state(run: Run) -> dict[str, Any] | None:
         return None
     batch, done = run.shared_anew
     world = run.strategy.world
-    taken = taken_together(loader.given, world, run.progress.batch - batch)
-    return {"size": world.size, "done": done + taken, "anew": list(run.shared_anew)}
+    done = taken_together(loader.given, world, run.progress.batch - batch, done=done)
+    return {"size": world.size, "done": done, "anew": list(run.shared_anew)}
 
 
 def _changed_attributes(run: Run) -> Attributes:
@@ -226,9 +250,9 @@ def position_state(run: Run) -> dict[str, Any]:
             "length": None if length == float("inf") else length,
             "order": _order_state(run),
             "samplers": {"epoch": run.sampler_attributes, "now": _changed_attributes(run)},
+            "random_before_ahead": [random.state_dict() for random in stream.random_before_ahead],
+            "own_length": stream.own_length,
         }
-        if stream.ahead and stream.random_before_ahead is not None:
-            state["random_before_ahead"] = stream.random_before_ahead.state_dict()
     return state
 
 
@@ -264,5 +288,5 @@ def exactness(run: Run) -> dict[str, Any]:
         reasons.append("it was saved inside a step, while an exception ended the run")
     if run.shared_anew != (0, 0):
         reasons.append("the epoch was begun by another number of processes")
-    reasons += run.not_undone
+    reasons += run.not_undone + run.strategy.obstacles()
     return {"resumable": not reasons, "reasons": reasons}

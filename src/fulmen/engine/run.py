@@ -15,6 +15,7 @@ from fulmen.core.logger import Logger
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, bare
 from fulmen.core.profiler import Profiler
+from fulmen.engine.adapter import Adapter
 from fulmen.engine.data import BatchStream, DataSource, Loaders
 from fulmen.engine.dispatch import Dispatch
 from fulmen.engine.loaders import Attributes
@@ -29,6 +30,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
+    from fulmen.engine.agreement import Agreement
     from fulmen.trainer import Trainer
 
 
@@ -57,7 +59,11 @@ class Run:
     sources: dict[str, DataSource]
     """By kind: train, val, test, predict."""
     stop: Stop = field(default_factory=Stop)
+    together: Agreement | None = None
+    """How the processes of a training do the same at the same step, where there are several."""
     hooks: Dispatch = field(default_factory=Dispatch)
+    adapter: Adapter | None = None
+    """How user's methods are called, where that is not as the catalogue of hooks has it."""
     optimizers: list[LightningOptimizer] = field(default_factory=list)
     schedulers: list[LRSchedulerConfig] = field(default_factory=list)
     loaders: dict[str, Loaders] = field(default_factory=dict)
@@ -75,6 +81,8 @@ class Run:
     """Whether a validation may be due before the last batch of an epoch."""
     validation_is_due: bool = False
     """Whether a validation follows the training batch under way."""
+    time_says_validate: bool = False
+    """Whether the processes have agreed that it is time for a validation."""
     last_validation_s: float = 0.0
     """When the last validation ended, by the monotonic clock."""
     val_check_batch: float = float("inf")
@@ -110,6 +118,8 @@ class Run:
     """The checkpoint that was written last."""
     checkpoint: dict[str, Any] | None = None
     """What this run was started from, until it has been taken up."""
+    unplaced: dict[str, Any] | None = None
+    """The numbers in a checkpoint that has nothing else to say of where it was saved, until it is known."""
     interrupted_path: str | None = None
     """Where a signal that ends the run has it saved; None for nowhere."""
     logger_positions: list[dict[str, Any]] | None = None
@@ -126,6 +136,7 @@ class Run:
         """Step these from now on."""
         self.optimizers = [LightningOptimizer(bare(optimizer)) for optimizer in optimizers]
         self._step = make_step(self)
+        self.strategy.follow([bare(optimizer) for optimizer in optimizers])
 
     @property
     def step(self) -> Step:

@@ -1,21 +1,24 @@
 """Which batches are whose, where several processes go over the same data.
 
-All ranks go over the same order, which depends on the run's seed and the epoch alone. In training, step n of
-all ranks together takes what step n of a single process with batches of that size takes: rank r gets every
-`size`-th sample, beginning with number r. In evaluation each batch is one rank's: rank r gets every `size`-th
-batch of those that a single process goes over, so that each sample counts once, in the batch it was in.
+All ranks go over rank 0's order, that of a single process that came to the same random numbers. In training,
+step n of all ranks together takes what step n of a single process with batches of that size takes: rank r
+gets every `size`-th sample, beginning with number r. In evaluation each batch is one rank's: rank r gets
+every `size`-th batch of those that a single process goes over, so that each sample counts once, in the batch
+it was in.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, get_worker_info
 
 from fulmen.base.report import warn_once
+from fulmen.engine.combined_loader import length_of
 from fulmen.engine.loaders import WrappingSampler, can_be_remade, remake, samplers_of
 from fulmen.runtime.world import World
 
@@ -78,8 +81,11 @@ class SplitByRank(IterableDataset[Any]):
         return islice(self.dataset, self.rank * workers + number, None, self.size * workers)
 
 
-def shard(loader: Any, world: World, *, training: bool) -> Any:
-    """The part of a loader that is this rank's; the loader itself where the user has divided it, or must."""
+def shard(loader: Any, world: World, *, training: bool, pads: bool = True) -> Any:
+    """The part of a loader that is this rank's; the loader itself where the user has divided it, or must.
+
+    In training all ranks get equally many batches; unless it `pads`, as many as there are.
+    """
     if world.size == 1:
         return loader
     if isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset):
@@ -88,7 +94,7 @@ def shard(loader: Any, world: World, *, training: bool) -> Any:
         return loader
     if any(isinstance(sampler, DistributedSampler) for sampler in samplers_of(loader)):
         return loader
-    return remake(loader, **_share_of(loader, world, training=training))
+    return remake(loader, **_share_of(loader, world, training=training, pads=pads))
 
 
 def _shard_iterable(loader: DataLoader, world: World) -> Any:
@@ -109,29 +115,65 @@ def is_sharded(loader: Any) -> bool:
     return isinstance(loader, DataLoader) and any(isinstance(part, Share) for part in samplers_of(loader))
 
 
-def share_rest(loader: DataLoader, world: World, done: int) -> DataLoader:
+def share_rest(loader: DataLoader, world: World, done: int, *, pads: bool = True) -> DataLoader:
     """A train loader, shared or not, whose next pass shares what is left of an epoch.
 
     `done` is what `taken_together` has counted.
     """
-    return remake(loader, **_share_of(loader, world, training=True, done=done))
+    return remake(loader, **_share_of(loader, world, training=True, pads=pads, done=done))
 
 
-def taken_together(loader: DataLoader, world: World, batches: int) -> int:
-    """How far all ranks are in the order that they share when each has taken so many batches."""
+def taken_together(loader: DataLoader, world: World, batches: int, *, done: int = 0) -> int:
+    """How far all ranks are in the order that they share, where each has taken so many batches after `done`.
+
+    The last batches may be padded, and reach no further than the order does.
+    """
     sampler: Any = loader.batch_sampler
-    return batches * world.size * (sampler.batch_size if type(sampler) is BatchSampler else 1)
+    by_sample = type(sampler) is BatchSampler
+    order = _whole(sampler.sampler if by_sample else loader.sampler if sampler is None else sampler)
+    step = world.size * (sampler.batch_size if by_sample else 1)
+    return int(min(done + batches * step, length_of(order)))
 
 
-def _share_of(loader: DataLoader, world: World, *, training: bool, done: int = 0) -> dict[str, Any]:
+def _share_of(
+    loader: DataLoader, world: World, *, training: bool, pads: bool, done: int = 0
+) -> dict[str, Any]:
     """The arguments that make it so."""
     batches: Any = loader.batch_sampler
+    pads = training and pads
     if batches is None:  # the data set makes the batches, one for each index
-        return {"sampler": Share(_whole(loader.sampler), world, pads=training, done=done), "batch_size": None}
+        return {"sampler": Share(_whole(loader.sampler), world, pads=pads, done=done), "batch_size": None}
     if training and type(batches) is BatchSampler:
-        samples = Share(_whole(batches.sampler), world, pads=True, done=done)
+        samples = Share(_whole(batches.sampler), world, pads=pads, done=done)
         return {"batch_sampler": BatchSampler(samples, batches.batch_size, batches.drop_last)}
-    return {"batch_sampler": Share(_whole(batches), world, pads=training, done=done)}
+    return {"batch_sampler": Share(_whole(batches), world, pads=pads, done=done)}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many batches each rank has, and how many samples, where a loader was divided by sample."""
+
+    batches: list[float]
+    samples: list[int]
+    batch_sizes: list[int]
+
+    def at(self, number: int) -> list[int]:
+        """How much each rank has of one batch: samples where they are counted, else 1 or 0."""
+        if not all(self.batch_sizes):
+            return [int(number < batches) for batches in self.batches]
+        return [
+            min(max(samples - number * size, 0), size) if number < batches else 0
+            for batches, samples, size in zip(self.batches, self.samples, self.batch_sizes, strict=True)
+        ]
+
+
+def samples_in(loader: Any) -> tuple[int, int]:
+    """How many samples this rank has of a loader that was divided by sample, and a batch of it; else 0."""
+    batches: Any = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if type(batches) is not BatchSampler or not isinstance(batches.sampler, Share):
+        return 0, 0
+    samples = length_of(batches.sampler)
+    return (0, 0) if samples == math.inf else (int(samples), batches.batch_size)
 
 
 def _whole(sampler: Any) -> Any:

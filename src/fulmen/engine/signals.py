@@ -18,7 +18,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fulmen.base.report import info
-from fulmen.engine.agreement import SignalAgreement
 from fulmen.engine.states import TrainerFn
 
 if TYPE_CHECKING:
@@ -51,8 +50,6 @@ class SignalWatch:
         """The signal that ends the run, once there is one."""
         self.heard: int | None = None
         """One that this process got, and the others have not agreed yet to end for."""
-        self.together: SignalAgreement | None = None
-        """How they agree, where a training is that of several processes."""
         self.at_rest = False
         """Whether the run was interrupted where its state was complete, so that it can be saved."""
         self.broke_off = False
@@ -97,12 +94,6 @@ class SignalWatch:
         self.noted = self.noted or self.heard
         assert self.noted is not None
         return KeyboardInterrupt() if self.noted == signal.SIGINT else SignalInterrupt(self.noted)
-
-    def end_here(self) -> bool:
-        """Whether a training ends after this step."""
-        if self.together is not None:
-            self.noted = self.noted or self.together.ask(self.heard)
-        return self.noted is not None
 
     def ends_evaluation(self, *, is_last: bool) -> bool:
         """Whether an evaluation ends after a batch; the last one completes what a fit is about to save."""

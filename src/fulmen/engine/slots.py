@@ -26,6 +26,9 @@ FOLD_EVERY = 64
 COLLECTION = "collection of metrics"
 """The name, with the object's id behind it, that a collection is kept under; its values have their own."""
 
+OWN_REDUCTION = "a callable of the user's"
+"""Stands for a reduction without a name, where one is written down or sent."""
+
 _OPERATIONS = {"mean": "sum", "sum": "sum", "min": "min", "max": "max"}
 """The reductions that have a name, and how the ranks' shares become one."""
 
@@ -94,6 +97,8 @@ class BaseSlot(ABC):
         """Where it is logged: in which hook, for which of several loaders."""
         self.place = _place_of_the_user()
         """Where in the user's code it was logged first."""
+        self.words: Any = None
+        """What it is called among processes, once they have talked of it."""
         self._dirty = dirty
 
     @abstractmethod
@@ -108,6 +113,7 @@ class BaseSlot(ABC):
         """It came from a checkpoint, and now its name is logged again."""
         self.provisional = False
         self.arguments = arguments
+        self.words = None
 
     def _mark_fresh(self) -> None:
         self.fresh = True

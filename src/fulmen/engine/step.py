@@ -12,8 +12,8 @@ from torch.optim import LBFGS, Optimizer
 
 from fulmen.base.overrides import is_overridden
 from fulmen.core.optimizers import bare
-from fulmen.engine.dispatch import in_span, overridden_step, spanned, step_caller
-from fulmen.errors import UsageError
+from fulmen.engine.dispatch import in_span, method, overridden_step, spanned, step_caller
+from fulmen.errors import ConfigError, UsageError
 from fulmen.precision.precision import Precision
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Step(ABC):
         self._module_backward = overridden_step(run, "backward")
         if self._module_backward is None and run.profiler is not None:
             self._module_backward = in_span(run, "backward", Tensor.backward)
-        step = run.strategy.wrap_step(run.module, run.module.training_step)
+        step = step_caller(run, "training_step", method(run, run.module, "training_step"))
         self._training_step = spanned(
-            run, run.module, "training_step", step_caller(run, "training_step", step)
+            run, run.module, "training_step", run.strategy.wrap_step(run.module, step)
         )
         for optimizer in run.optimizers:
             optimizer.attach(run.module, self.step_optimizer)
@@ -347,4 +347,15 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 def make_step(run: Run) -> Step:
     """The step that the module's mode of optimization asks for."""
-    return AutomaticStep(run) if run.module.automatic_optimization else ManualStep(run)
+    adapted = None if run.adapter is None else run.adapter.make_step()
+    if adapted is not None:
+        return adapted
+    if not run.module.automatic_optimization:
+        return ManualStep(run)
+    if len(run.optimizers) > 1:
+        raise ConfigError(
+            "Automatic optimization works with one optimizer.",
+            received=f"{len(run.optimizers)} optimizers",
+            fix="set `self.automatic_optimization = False` in __init__ and step them in training_step",
+        )
+    return AutomaticStep(run)

@@ -71,9 +71,17 @@ def is_due(run: Run, is_last_batch: bool) -> bool:
     if not in_epoch(run):
         return False
     if isinstance(options.val_check_interval, timedelta):
-        due = time.monotonic() - run.last_validation_s >= options.val_check_interval.total_seconds()
+        due = interval_has_passed(run) if run.together is None else run.time_says_validate
     elif options.val_check_interval == 1.0 and isinstance(options.val_check_interval, float):
         due = is_last_batch
     else:
         due = (progress.total_batch if every is None else progress.batch) % run.val_check_batch == 0
     return due and wants_validation(run)
+
+
+def interval_has_passed(run: Run) -> bool:
+    """Whether validations follow the clock, and this process's says that one is due."""
+    interval = run.validation_options.val_check_interval
+    if not isinstance(interval, timedelta):
+        return False
+    return time.monotonic() - run.last_validation_s >= interval.total_seconds()

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any
 
 from fulmen.base import files
+from fulmen.base.seams import understood
 from fulmen.core.profiler import Profiler
 from fulmen.errors import ConfigError
 from fulmen.profilers.texts import already_started, not_started, title
@@ -23,6 +24,7 @@ class AdvancedProfiler(Profiler):
     `dump_stats`: also write `{stage}-{filename}-{span}.prof`, for `pstats` and the viewers of its format.
     """
 
+    @understood
     def __init__(
         self,
         dirpath: files.AnyPath | None = None,

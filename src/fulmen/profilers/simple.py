@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from fulmen.base import files
+from fulmen.base.seams import understood
 from fulmen.core.profiler import Profiler
 from fulmen.profilers.texts import already_started, not_started, title
 
@@ -24,6 +25,7 @@ class SimpleProfiler(Profiler):
     Spans lie inside one another, so percentages add up to more than 100.
     """
 
+    @understood
     def __init__(
         self, dirpath: files.AnyPath | None = None, filename: str | None = None, extended: bool = True
     ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -42,6 +44,10 @@ class Collectives(ABC):
         """What each rank has, in the order of ranks; anything that can be pickled."""
 
     @abstractmethod
+    def begin_gather(self, number: int) -> Callable[[], list[int]]:
+        """Begin to gather a number from each rank, from host to host; what is returned waits for them."""
+
+    @abstractmethod
     def barrier(self, name: str | None = None) -> None:
         """Wait until every rank is here."""
 
@@ -68,6 +74,9 @@ class Alone(Collectives):
 
     def gather_objects(self, value: Any) -> list[Any]:
         return [value]
+
+    def begin_gather(self, number: int) -> Callable[[], list[int]]:
+        return lambda: [number]
 
     def barrier(self, name: str | None = None) -> None:
         pass
@@ -96,6 +105,8 @@ class ProcessGroup(Collectives):
         self.size = distributed.get_world_size(group)
         on_accelerator = distributed.get_backend(group) == "nccl"
         self._device = torch.device("cuda", torch.cuda.current_device()) if on_accelerator else None
+        self._host_group = group
+        self._talks_on_host = distributed.get_backend(group) == "gloo"
 
     def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
         last_call.note("all_reduce")
@@ -136,6 +147,16 @@ class ProcessGroup(Collectives):
         distributed.all_gather_object(values, value, group=self.group)
         return values
 
+    def begin_gather(self, number: int) -> Callable[[], list[int]]:
+        last_call.note("begin_gather")
+        if not self._talks_on_host:
+            ranks = None if self.group is None else distributed.get_process_group_ranks(self.group)
+            self._host_group, self._talks_on_host = distributed.new_group(ranks, backend="gloo"), True
+        gathered = torch.empty(self.size, 1, dtype=torch.int64)
+        own = torch.tensor([number])
+        work = distributed.all_gather(list(gathered), own, group=self._host_group, async_op=True)
+        return partial(wait_for, work, gathered)
+
     def barrier(self, name: str | None = None) -> None:
         last_call.note("barrier" if name is None else f"barrier {name!r}")
         distributed.barrier(group=self.group)
@@ -143,3 +164,9 @@ class ProcessGroup(Collectives):
     def _sent(self, tensor: Tensor) -> Tensor:
         """The tensor where the backend can see it."""
         return tensor if self._device is None else tensor.to(self._device)
+
+
+def wait_for(work: Any, numbers: Tensor) -> list[int]:
+    """The numbers that an operation fills in, when it is done."""
+    work.wait()
+    return numbers.flatten().tolist()

@@ -2,6 +2,8 @@
 
 What is summed travels in one all-reduce, greatest and least values in one each; whatever must be seen whole,
 of any types and shapes, travels as bytes in one all-gather, after one that tells how many there are.
+
+Whether all ranks have the same parts need not be asked first: a mark that stands for them can travel along.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ GATHER = "gather"
 """Not reduced: the tensors of all ranks are wanted, one by one."""
 
 REDUCTIONS = ("sum", "max", "min")
+
+MARKED_NUMBERS = 256
+"""What a message with a mark holds, always: it has to be of one size where ranks have different parts."""
 
 
 class Part(NamedTuple):
@@ -48,6 +53,35 @@ def combine(parts: Sequence[Part], collectives: Collectives) -> list[list[list[T
         for index, tensors in zip(gathered, of_rank, strict=True):
             combined[index].append(tensors)
     return combined
+
+
+def combine_alike(
+    parts: Sequence[Part], collectives: Collectives, mark: int
+) -> list[list[list[Tensor]]] | None:
+    """The same where all ranks have the same mark, of 32 bits, and with it the same parts; else None.
+
+    The mark is in one message with the first sums, and these are as a rule all there is to combine.
+    """
+    halves = mark & 0xFFFF, mark >> 16
+    # Numbers are the same if the mean of their squares is the square of their mean; float64 adds these exactly.
+    moments = torch.tensor([number for half in halves for number in (half, half * half)], dtype=torch.float64)
+    room = MARKED_NUMBERS - len(moments)
+    along: list[int] = []
+    for index, part in enumerate(parts):
+        if part.operation == "sum" and not part.tensors[0].is_complex() and part.tensors[0].numel() <= room:
+            along.append(index)
+            room -= part.tensors[0].numel()
+    if along:
+        moments = moments.to(parts[along[0]].tensors[0].device)
+    message = [moments, *(parts[index].tensors[0] for index in along), moments.new_zeros(room)]
+    [[[moments]], *sums, _] = combine([Part([tensor], "sum") for tensor in message], collectives)
+    sum_1, squares_1, sum_2, squares_2 = map(int, moments.tolist())
+    if sum_1**2 != squares_1 * collectives.size or sum_2**2 != squares_2 * collectives.size:
+        return None
+    others = [index for index in range(len(parts)) if index not in along]
+    combined = dict(zip(along, sums, strict=True))
+    combined.update(zip(others, combine([parts[index] for index in others], collectives), strict=True))
+    return [combined[index] for index in range(len(parts))]
 
 
 def _journey(part: Part) -> tuple[str, torch.dtype]:

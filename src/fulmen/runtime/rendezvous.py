@@ -18,6 +18,7 @@ from fulmen.base import report
 from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import ports, watch
 from fulmen.runtime.clusters import ClusterEnvironment
+from fulmen.runtime.interfaces import address_towards, let_gloo_be_reached
 from fulmen.runtime.rollcall import Presence, RollCall, describe
 from fulmen.runtime.world import World
 
@@ -72,17 +73,15 @@ def connect(
     own = Presence(
         rank=world.rank, local_rank=world.local_rank, node=world.node, size=world.size,
         host=socket.gethostname(), pid=os.getpid(), mark=uuid.uuid4().hex,
+        address=None if file is not None else address_towards(environment.main_address),
     )  # fmt: skip
     try:
         name, present = RollCall(store, own, wait_s=wait_s, check=_check_not_given_up).hold()
     except distributed.DistError as error:
         raise DistributedError("Rank 0, or the way to it, was lost.", received=str(error)) from error
-    meeting = distributed.PrefixStore(name, store)
-    distributed.init_process_group(
-        backend, store=meeting, rank=world.rank, world_size=world.size, timeout=timeout,
-        device_id=device if device is not None and device.type == "cuda" else None,
-    )  # fmt: skip
-    _meeting = _Meeting(meeting, world.size, file)
+    _meeting = _Meeting(distributed.PrefixStore(name, store), world.size, file)
+    let_gloo_be_reached(own, present)
+    _make_group(_meeting.store, world, backend, timeout, device, wait_s)
     report.info(f"{describe(present)}; {backend}")
 
 
@@ -103,6 +102,29 @@ def give_up(reason: str | None) -> None:
     """Have `connect`, also one that waits in another thread, raise this; None takes it back."""
     global _given_up
     _given_up = reason
+
+
+def _make_group(
+    store: Any, world: World, backend: str, timeout: timedelta, device: torch.device | None, wait_s: float
+) -> None:
+    with_gloo = "gloo" in backend
+    # Where one process cannot connect to another one, that one is not told, and waits for it.
+    limit = min(timeout, timedelta(seconds=wait_s)) if with_gloo else timeout
+    try:
+        distributed.init_process_group(
+            backend, store=store, rank=world.rank, world_size=world.size, timeout=limit,
+            device_id=device if device is not None and device.type == "cuda" else None,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise DistributedError(
+            "The processes have met, but cannot connect with each other.",
+            received=str(error).partition("\n")[0],
+            expected="that each host lets in the others, at any port",
+            fix="name the network interface at which they reach each other, such as eth0, for all processes: "
+            "GLOO_SOCKET_IFNAME for CPUs, NCCL_SOCKET_IFNAME for GPUs",
+        ) from error
+    if with_gloo:
+        distributed.distributed_c10d._set_pg_timeout(timeout)
 
 
 def _check_not_given_up() -> None:

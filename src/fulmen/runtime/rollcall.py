@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, takewhile
 from typing import Any
 
+from fulmen.base.report import leave_to_others
 from fulmen.errors import DistributedError
 
 SHORTEST_NAP_S, LONGEST_NAP_S = 0.002, 0.2
@@ -33,6 +34,8 @@ class Presence:
     host: str
     pid: int
     mark: str
+    address: str | None = None
+    """Its host's own, on the way to rank 0's."""
 
 
 class RollCall:
@@ -52,13 +55,25 @@ class RollCall:
     def hold(self) -> tuple[str, list[Presence]]:
         """Wait for everybody: the meeting's name, and who is there, by rank.
 
-        Raises `DistributedError` in all processes, with who is missing, counted twice or of another mind.
+        Raises `DistributedError` in all processes, with who is missing, counted twice or of another mind; if
+        nobody catches it, it is printed once.
         """
         verdict = self._lead() if self._own.rank == 0 else self._follow()
-        if verdict["complaint"] is not None:
-            raise DistributedError(**verdict["complaint"])
         present = [Presence(**said) for said in verdict["present"]]
-        return self._meeting, sorted(present, key=lambda presence: presence.rank)
+        present.sort(key=lambda presence: (presence.rank, presence.mark))
+        if verdict["complaint"] is not None:
+            error = DistributedError(**verdict["complaint"])
+            if self._own != present[0]:
+                leave_to_others(error, self._hint(present))
+            raise error
+        return self._meeting, present
+
+    def _hint(self, present: list[Presence]) -> str | None:
+        """What a host's first process says where the error is printed on another host."""
+        of_host = [presence for presence in present if presence.host == self._own.host]
+        if self._own != of_host[0] or of_host[0].host == present[0].host:
+            return None
+        return f"The processes of {self._own.host} end: {_place(present[0])} says why."
 
     def _lead(self) -> dict[str, Any]:
         self._meeting = uuid.uuid4().hex

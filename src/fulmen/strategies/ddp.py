@@ -10,19 +10,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import LBFGS, Optimizer
+from torch.utils.hooks import RemovableHandle
 
+from fulmen.base.report import warn
 from fulmen.errors import ConfigError
 from fulmen.runtime import watch
-from fulmen.runtime.clusters import ClusterEnvironment, LightningEnvironment, detect, world_of
+from fulmen.runtime.clusters import ClusterEnvironment, LightningEnvironment, world_of
 from fulmen.runtime.collectives import Alone, ProcessGroup
 from fulmen.runtime.launch import InPlace, Launcher, Spawned, Subprocesses
 from fulmen.runtime.rendezvous import connect
 from fulmen.runtime.world import World
 from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
-from fulmen.strategies.gradients import average_gradients, copy_from_rank_0
+from fulmen.strategies.gradients import PeriodicAverage, average_gradients, copy_from_rank_0
 from fulmen.strategies.strategy import Strategy
+from fulmen.strategies.training_step import TrainingStep, check_join, join_error, naming_unused
 
 StartMethod = Literal["popen", "spawn", "fork", "forkserver"]
+Uneven = Literal["pad", "join"]
 
 
 class DDPStrategy(Strategy):
@@ -42,6 +47,14 @@ class DDPStrategy(Strategy):
             why; less where one died. Never because somebody is slow: `runtime.watch` says what is certain.
             None for no watch, as for a debugger that stops a process.
         ddp_comm_hook, ddp_comm_state, ddp_comm_wrapper: how gradients are compressed on their way.
+        model_averaging_period: of post-local SGD (a PostLocalSGDState as `ddp_comm_state`): after how many
+            updates the weights become their mean over all processes.
+        uneven: what is done where training batches cannot be divided evenly. "pad": a few samples come twice
+            in an epoch, so that all processes have equally many batches; where each has a loader of its own,
+            an epoch ends with the shortest. "join": each sample comes once, and processes that have no batch
+            left take part in the steps of the others. The gradient of a step is the mean over its samples
+            where a batch was divided over the processes, else over the batches that there are; the last,
+            uneven step is that of a single process with batches of that size.
         arguments: of DistributedDataParallel, such as `find_unused_parameters` and `static_graph`.
     """
 
@@ -59,7 +72,9 @@ class DDPStrategy(Strategy):
         ddp_comm_state: Any = None,
         ddp_comm_hook: Callable[..., Any] | None = None,
         ddp_comm_wrapper: Callable[..., Any] | None = None,
+        model_averaging_period: int | None = None,
         sync_batchnorm: bool = False,
+        uneven: Uneven = "pad",
         **arguments: Any,
     ) -> None:
         self.environment = cluster_environment
@@ -75,10 +90,17 @@ class DDPStrategy(Strategy):
         if ddp_comm_hook is not None and ddp_comm_wrapper is not None:
             self._comm_hook = ddp_comm_wrapper(ddp_comm_hook)
         self._comm_state = ddp_comm_state
+        self._averaging_period = model_averaging_period
+        self._check_averaging()
+        if uneven not in ("pad", "join"):
+            raise ConfigError("`uneven` is unknown.", received=repr(uneven), expected="'pad' or 'join'")
+        self.joins = uneven == "join"
         self._arguments = arguments
         self._devices = [torch.device("cpu")]
         self._nodes = 1
         self._averages_by_hand = False
+        self._step: TrainingStep | None = None
+        self._hooks: list[RemovableHandle] = []
         self.model: nn.Module | None = None
         """What is called in each step: the wrapped model, or the model itself."""
         self.root_device = self._devices[0]
@@ -89,9 +111,36 @@ class DDPStrategy(Strategy):
     def place(self, devices: list[torch.device], num_nodes: int) -> None:
         """Run on these devices of each node; find out who starts the processes, and which one this is."""
         self._devices, self._nodes = devices, num_nodes
-        self.environment = self.environment or detect()
+        self._check_batchnorm()
+        assert self.environment is not None
         self.launcher = self._find_launcher(self.environment)
         self._find_place()
+
+    def _check_averaging(self) -> None:
+        period = self._averaging_period
+        if period is None and self._comm_state is None:
+            return
+        # Only here, for the import takes long.
+        from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import PostLocalSGDState
+
+        if (period is not None) != isinstance(self._comm_state, PostLocalSGDState):
+            raise ConfigError(
+                "Post-local SGD needs both a state of gradients that stay local and a period of averaging.",
+                received=f"model_averaging_period={period}, ddp_comm_state={self._comm_state}",
+                fix="DDPStrategy(ddp_comm_state=PostLocalSGDState(...), ddp_comm_hook=post_localSGD_hook, "
+                "model_averaging_period=4)",
+            )
+        if period is not None and period < 1:
+            raise ConfigError("`model_averaging_period` is not a number of updates.", received=period)
+
+    def _check_batchnorm(self) -> None:
+        several = len(self._devices) * self._nodes > 1
+        if self.sync_batchnorm and several and self._devices[0].type == "cpu":
+            raise ConfigError(
+                "torch cannot synchronise batch norm on the CPU.", fix="sync_batchnorm=False, or GPUs"
+            )
+        if self.sync_batchnorm and self.joins:
+            raise join_error("sync_batchnorm=True, whose layers wait for one another in each step")
 
     def _find_launcher(self, environment: ClusterEnvironment) -> Launcher:
         if environment.creates_processes_externally:
@@ -120,15 +169,10 @@ class DDPStrategy(Strategy):
         watch.begin(
             self.world, self.collectives,
             address=self.environment.main_address, hang_timeout_s=self.hang_timeout_s,
-            parent_tells=isinstance(self.launcher, Spawned),
         )  # fmt: skip
 
     def setup(self, module: nn.Module) -> None:
-        if self.sync_batchnorm:
-            if self.root_device.type == "cpu":
-                raise ConfigError(
-                    "torch cannot synchronise batch norm on the CPU.", fix="sync_batchnorm=False"
-                )
+        if self.sync_batchnorm and self.world.size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(module)
         if self.root_device.type == "cuda":
             torch.cuda.set_device(self.root_device)
@@ -140,17 +184,46 @@ class DDPStrategy(Strategy):
             return step
         self._averages_by_hand = not getattr(module, "automatic_optimization", True)
         trained = any(parameter.requires_grad for parameter in module.parameters())
+        if self.joins:
+            check_join(module, self._arguments)
         if self._averages_by_hand or not trained:
+            if self._comm_hook is not None:
+                warn(
+                    "`ddp_comm_hook` is not used in manual optimization, where gradients travel as they are."
+                )
             copy_from_rank_0(module, self.collectives)
             return step
+        finds_unused = bool(self._arguments.get("find_unused_parameters"))
+        self._step = TrainingStep(module, step, may_leave_out_parameters=self.joins and finds_unused)
         self.model = wrapped = DistributedDataParallel(
-            TrainingStep(module, step),
+            self._step,
             device_ids=None if self.root_device.type == "cpu" else [self.root_device],
             **self._arguments,
         )
         if self._comm_hook is not None:
             wrapped.register_comm_hook(self._comm_state, self._comm_hook)
-        return wrapped
+        return naming_unused(wrapped)
+
+    def weigh(self, weight: float) -> None:
+        if self._step is not None:
+            self._step.weight = weight
+
+    def follow(self, optimizers: list[Optimizer]) -> None:
+        if self.joins and any(isinstance(optimizer, LBFGS) for optimizer in optimizers):
+            raise join_error("LBFGS, which calls the training step as often as the loss asks for")
+        if self._averaging_period is not None and self.world.size > 1:
+            first_updates = self._comm_state.start_localSGD_iter
+            self._hooks = [
+                optimizer.register_step_post_hook(
+                    PeriodicAverage(self._averaging_period, first_updates, self.collectives)
+                )
+                for optimizer in optimizers
+            ]
+
+    def obstacles(self) -> list[str]:
+        if self._comm_state is None:
+            return []
+        return [f"what {type(self._comm_state).__name__} keeps, as `ddp_comm_state`, is in no checkpoint"]
 
     def no_sync(self) -> AbstractContextManager[Any] | None:
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else None
@@ -163,18 +236,7 @@ class DDPStrategy(Strategy):
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def teardown(self) -> None:
-        self.model = None
+        self.model = self._step = None
+        while self._hooks:
+            self._hooks.pop().remove()
         self.checkpoint_io.teardown()
-
-
-class TrainingStep(nn.Module):
-    """What DistributedDataParallel wraps: a module whose `forward` is the training step."""
-
-    def __init__(self, module: nn.Module, step: Callable[..., Any]) -> None:
-        super().__init__()
-        self.module = module
-        self._step = step
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """One training step."""
-        return self._step(*args, **kwargs)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from fulmen.runtime.collectives import Collectives
 
@@ -25,6 +28,24 @@ def average_gradients(parameters: list[Tensor], collectives: Collectives) -> Non
     _in_buckets(gradients, lambda flat: collectives.all_reduce(flat, "mean"))
 
 
+class PeriodicAverage:
+    """Lets weights be their mean over the ranks after every `period`-th update that follows the first ones.
+
+    A hook that follows the steps of one optimizer.
+    """
+
+    def __init__(self, period: int, first_updates: int, collectives: Collectives) -> None:
+        self._period = period
+        self._updates = -first_updates
+        self._collectives = collectives
+
+    def __call__(self, optimizer: Optimizer, *_: Any) -> None:
+        if self._updates >= 0 and self._updates % self._period == 0:
+            weights = [weight.detach() for group in optimizer.param_groups for weight in group["params"]]
+            _in_buckets(weights, lambda flat: self._collectives.all_reduce(flat, "mean"))
+        self._updates += 1
+
+
 def copy_from_rank_0(module: nn.Module, collectives: Collectives) -> None:
     """Have the weights and buffers that rank 0 has."""
     tensors = [tensor.detach() for tensor in (*module.parameters(), *module.buffers())]
@@ -41,10 +62,13 @@ def _in_buckets(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Tensors of one type and device, so many that they fill a bucket."""
-    open_buckets: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    open_buckets: defaultdict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
+    bytes_held: Counter[tuple[torch.dtype, torch.device]] = Counter()
     for tensor in tensors:
-        bucket = open_buckets.setdefault((tensor.dtype, tensor.device), [])
-        bucket.append(tensor)
-        if sum(t.nbytes for t in bucket) >= BUCKET_BYTES:
-            yield open_buckets.pop((tensor.dtype, tensor.device))
+        kind = tensor.dtype, tensor.device
+        open_buckets[kind].append(tensor)
+        bytes_held[kind] += tensor.nbytes
+        if bytes_held[kind] >= BUCKET_BYTES:
+            del bytes_held[kind]
+            yield open_buckets.pop(kind)
     yield from open_buckets.values()

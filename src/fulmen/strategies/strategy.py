@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fulmen.base.report import own_rank
 from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.collectives import Collectives
 from fulmen.runtime.launch import Launcher
 from fulmen.runtime.world import World
 from fulmen.strategies.checkpoint_io import CheckpointIO
+from fulmen.strategies.own_folder import is_own, own_folder
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ class Strategy(ABC):
     collectives: Collectives
     launcher: Launcher
     checkpoint_io: CheckpointIO
+    joins = False
+    """Whether processes that have no batch left take part in the steps of the others."""
 
     @abstractmethod
     def place(self, devices: list[torch.device], num_nodes: int) -> None:
@@ -48,6 +52,16 @@ class Strategy(ABC):
     @abstractmethod
     def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
         """The callable that the loop calls in place of `module.training_step`."""
+
+    def weigh(self, weight: float) -> None:
+        """Say how much this process counts in the gradients of the next batch; 0 where it has none."""
+
+    def follow(self, optimizers: list[Optimizer]) -> None:
+        """See to what has to happen after each of their steps."""
+
+    def obstacles(self) -> list[str]:
+        """Why a run that is taken up from a checkpoint may not do what this one does."""
+        return []
 
     @abstractmethod
     def no_sync(self) -> AbstractContextManager[Any] | None:
@@ -70,7 +84,7 @@ class Strategy(ABC):
 
     def save(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
         """Write a checkpoint, once for all ranks."""
-        if self.world.is_global_zero:
+        if self._writes_to(path):
             self.checkpoint_io.save_checkpoint(checkpoint, path, storage_options)
         self.collectives.barrier("save")
 
@@ -80,8 +94,19 @@ class Strategy(ABC):
 
     def remove(self, path: str) -> None:
         """Delete a checkpoint."""
-        if self.world.is_global_zero:
+        if self._writes_to(path):
             self.checkpoint_io.remove_checkpoint(path)
+
+    def folder_for(self, folder: str) -> str:
+        """Where this process keeps checkpoints that are to lie there.
+
+        Elsewhere, for as long as it lives, where it runs on its own and leaves writing to another one: it may
+        come to other files than that one, or need them sooner.
+        """
+        return folder if self.world.size > 1 or self.is_global_zero else own_folder(folder)
+
+    def _writes_to(self, path: str) -> bool:
+        return self.is_global_zero or is_own(path)
 
     def reduce(self, tensor: Tensor, op: str = "mean") -> Tensor:
         """Combine a tensor over all ranks; `op` is sum, mean, min or max."""
@@ -97,5 +122,5 @@ class Strategy(ABC):
 
     @property
     def is_global_zero(self) -> bool:
-        """Whether this process speaks and writes for all."""
-        return self.world.is_global_zero
+        """Whether this process speaks and writes for all, those included that run the same on their own."""
+        return self.world.is_global_zero and own_rank() == 0

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fulmen import build
-from fulmen.errors import ConfigError, UnknownArgumentError, did_you_mean
+from fulmen.base.seams import Arguments, outer
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.module import LightningModule
+from fulmen.engine.states import TrainerFn
+from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you_mean
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:
@@ -19,7 +23,11 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
     names = [name for name in inspect.signature(init).parameters if name != "self"]
 
     @functools.wraps(init)
-    def checked_init(self: Any, **arguments: Any) -> None:
+    def checked_init(self: Any, *positional: Any, **keywords: Any) -> None:
+        interpreted = outer().constructor("Trainer", Arguments(positional, keywords))
+        arguments = interpreted.keywords
+        if interpreted.positional:
+            raise TypeError("Trainer takes keyword arguments only: Trainer(max_epochs=3)")
         for name in arguments:
             if name not in names:
                 raise UnknownArgumentError(
@@ -35,5 +43,33 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
         if arguments.get("barebones"):
             build.refuse_in_barebones(arguments)
         init(self, **arguments)
+        if interpreted.finish is not None:
+            interpreted.finish(self)
 
     return checked_init
+
+
+def checked_subjects(
+    fn: TrainerFn, model: LightningModule, datamodule: LightningDataModule | None, given: dict[str, Any]
+) -> tuple[LightningDataModule | None, dict[str, Any]]:
+    """The datamodule and the loaders of a run; raises `UsageError` for what they, or the model, cannot be."""
+    if not isinstance(model, LightningModule):
+        raise _wrong_type(f"`{fn}` takes a LightningModule.", model)
+    if datamodule is not None and not isinstance(datamodule, LightningDataModule):
+        raise _wrong_type("`datamodule` is not a LightningDataModule.", datamodule)
+    for kind, loaders in given.items():
+        if isinstance(loaders, LightningDataModule):
+            if datamodule is not None:
+                raise UsageError("Two datamodules were given.")
+            return loaders, dict.fromkeys(given)
+        if loaders is not None and datamodule is not None:
+            raise UsageError(
+                f"Both a {kind} loader and a datamodule were given.", fix="leave one of them out"
+            )
+    return datamodule, given
+
+
+def _wrong_type(what: str, value: object) -> UsageError:
+    if isinstance(value, type):
+        return UsageError(what, received=f"{value.__name__}, the class", fix=f"{value.__name__}()")
+    return UsageError(what, received=type(value).__name__)

@@ -67,8 +67,7 @@ def path_when_interrupted(trainer: Trainer, requeue: Requeue | None = None) -> s
     saver = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
     folder = None if saver is None else saver.dirpath
     if requeue is not None:
-        name = f"{FILE_NAME}-{requeue.name}{ModelCheckpoint.FILE_EXTENSION}"
-        return files.join(folder or trainer.default_root_dir, name)
+        return files.join(folder or trainer.default_root_dir, requeue.file_name)
     if saver is None or folder is None or trainer.fast_dev_run:
         return None
     return files.join(folder, FILE_NAME + saver.FILE_EXTENSION)

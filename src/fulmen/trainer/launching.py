@@ -21,7 +21,7 @@ from fulmen.runtime.launch import Spawned
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
-METHODS = ("fit", "validate", "test", "predict")
+METHODS = ("fit", "validate", "test", "predict", "rehearse")
 
 
 def call_in_all_processes(trainer: Trainer) -> None:
@@ -39,6 +39,7 @@ def _launch(trainer: Trainer, name: str, *args: Any, **kwargs: Any) -> Any:
         return launcher.launch(_call, method, trainer, args, kwargs)
     arguments = inspect.signature(method).bind(trainer, *args, **kwargs).arguments
     del arguments["self"]
+    arguments |= arguments.pop("otherwise", {})
     arguments |= _last_model(trainer, arguments)
     made = launcher.launch(_call_in_new_process, method, trainer, arguments, RandomState.capture())
     _take_over(trainer, made, arguments["model"])

@@ -26,12 +26,22 @@ class EvaluationLoopView:
         """How many loaders there are."""
         return len(self.max_batches)
 
+    def is_defined(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        run = self._trainer._run
+        return run is not None and run.sources[self._kind].exists
+
+    @property
+    def _data_source(self) -> EvaluationLoopView:
+        return self  # which GluonTS asks whether it `is_defined`
+
 
 class EpochLoopView:
     """Where the epoch under way stands."""
 
     def __init__(self, trainer: RunView) -> None:
         self._trainer = trainer
+        self.val_loop = EvaluationLoopView(trainer, "val")
 
     @property
     def batch_idx(self) -> int:

@@ -1,26 +1,36 @@
 """Fits that a cluster ends before they are done: its job is started again, and they go on by themselves.
 
 A note in `default_root_dir` names the checkpoint. It is found again by the job, its step, the command line
-and which fit of the process this is, so that nothing takes up what something else has left.
+and which fit of the process this is, so that nothing takes up what something else has left. Both are removed
+when the script has come to its end: until then the job may be started again, and with it each of its fits.
 """
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import sys
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fulmen.base import files, report
+from fulmen.callbacks import ModelCheckpoint
+from fulmen.engine.interruption import FILE_NAME
 from fulmen.errors import FulmenError
 from fulmen.runtime.clusters import ClusterEnvironment
 
 if TYPE_CHECKING:
     from fulmen.engine.run import Run
+    from fulmen.strategies import Strategy
     from fulmen.trainer import Trainer
 
 _fits = itertools.count(1)
+_done: list[Callable[[], None]] = []
+"""What removes that which fits that have come to their end had left on their way."""
 
 
 class Requeue:
@@ -29,9 +39,11 @@ class Requeue:
     def __init__(self, environment: ClusterEnvironment, job: str, folder: str) -> None:
         self._environment = environment
         command = zlib.crc32("\0".join([os.getcwd(), *sys.argv]).encode(errors="surrogateescape"))
-        self.name = f"{job}-{command:08x}-{next(_fits)}"
-        """Differs from that of all other fits, and is the same when the job is started again."""
-        self._note = files.hidden_beside(files.join(folder, self.name), ".checkpoint")
+        # Differs from that of all other fits, and is the same when the job is started again.
+        name = f"{job}-{command:08x}-{next(_fits)}"
+        self._note = files.hidden_beside(files.join(folder, name), ".checkpoint")
+        self.file_name = f"{FILE_NAME}-{name}{ModelCheckpoint.FILE_EXTENSION}"
+        """What the fit is saved to when it is interrupted; no other fit saves to it."""
 
     @property
     def signal(self) -> int | None:
@@ -42,23 +54,46 @@ class Requeue:
         """What the fit goes on from; None where the job was not started again, or nothing was saved."""
         if not self._environment.restart_count():
             return None
-        if not files.exists(self._note):
-            report.info(
-                f"This job was started again, but this fit has left nothing: there is no {self._note}"
-            )
-            return None
-        with files.open_file(self._note) as note:
-            path = note.read()
-        report.info(f"This job was started again: training goes on from {path}")
+        path = self._noted()
+        report.info(
+            f"This job was started again, but this fit has left nothing: there is no {self._note}"
+            if path is None
+            else f"This job was started again: training goes on from {path}"
+        )
         return path
 
-    def come_back(self, run: Run) -> None:
-        """Note where an interrupted fit goes on; if the signal asks for it, have the job started again."""
-        saved = run.last_saved
+    def end(self, run: Run, *, interrupted: bool) -> None:
+        """See to what becomes of a fit that was not ended by an error."""
         if not run.strategy.is_global_zero:
             return
+        if interrupted:
+            _done.clear()  # the fits before it are those that the job begins with when it is started again
+            self._come_back(run)
+        else:
+            _done.append(partial(self._forget, run.strategy))
+
+    def _noted(self) -> str | None:
+        if not files.exists(self._note):
+            return None
+        with files.open_file(self._note) as note:
+            return note.read()
+
+    def _forget(self, strategy: Strategy) -> None:
+        self._remove(self._noted(), strategy)
+        files.remove(self._note)
+
+    def _remove(self, path: str | None, strategy: Strategy) -> None:
+        if path is not None and path.endswith(self.file_name):  # what others have asked for stays
+            strategy.remove(path)
+
+    def _come_back(self, run: Run) -> None:
+        """Note where an interrupted fit goes on; if the signal asks for it, have the job started again."""
+        saved = run.last_saved
         if saved is not None:
+            before = self._noted()
             files.write_whole(self._note, lambda file: file.write(saved.encode()))
+            if before != saved:
+                self._remove(before, run.strategy)
         if run.signals.noted != self.signal:
             return
         if saved is None and not run.signals.untouched:
@@ -81,3 +116,12 @@ def of_next_fit(trainer: Trainer) -> Requeue | None:
     if environment.detect() and environment.world_size() != world.size:
         return None  # one of several that run beside each other, and are one job
     return Requeue(environment, job, trainer.default_root_dir)
+
+
+@atexit.register
+def remove_what_is_done() -> None:
+    """The script ends: where it was not an error that ended it, nothing goes on from its fits any more."""
+    if getattr(sys, "last_value", None) is None:
+        for remove in _done:
+            with suppress(FulmenError, OSError):
+                remove()

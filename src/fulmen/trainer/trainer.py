@@ -11,6 +11,7 @@ from typing import Any
 from fulmen import build
 from fulmen.base import files
 from fulmen.base.report import info, warn
+from fulmen.base.seams import AsksOutside, outer, respelled
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.logger import Logger
@@ -45,7 +46,7 @@ from fulmen.precision import Precision
 from fulmen.runtime import watch
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
 from fulmen.strategies import SingleDeviceStrategy, Strategy
-from fulmen.trainer.checking import checked
+from fulmen.trainer.checking import checked, checked_subjects
 from fulmen.trainer.checkpoint_path import (
     find_checkpoint_to_evaluate,
     find_checkpoint_to_fit,
@@ -56,7 +57,7 @@ from fulmen.trainer.requeue import Requeue, of_next_fit
 from fulmen.trainer.view import RunView
 
 
-class Trainer(RunView):
+class Trainer(RunView, metaclass=AsksOutside):
     """Owns the engineering of a training: devices, precision, checkpoints, logging, evaluation."""
 
     @checked
@@ -182,12 +183,15 @@ class Trainer(RunView):
         datamodule: LightningDataModule | None = None,
         ckpt_path: files.AnyPath | None = None,
         weights_only: bool | None = None,
+        **otherwise: Any,
     ) -> FitResult:
         """Train `model`, from `ckpt_path` on if it is given.
 
         That is a path, "best", "last" for the newest one that is intact, or "auto": the same, and from the
         beginning where there is none.
         """
+        if otherwise:
+            return Trainer.fit(self, **respelled("fit", locals()))
         given = {"train": train_dataloaders, "val": val_dataloaders}
         run = self._new_run(TrainerFn.FITTING, RunningStage.TRAINING, model, datamodule, given)
         lifecycle.check_fit(run)
@@ -207,8 +211,11 @@ class Trainer(RunView):
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
+        **otherwise: Any,
     ) -> list[dict[str, float]]:
         """Score `model`, or the last fit's best one, on the validation data; a dict of metrics per loader."""
+        if otherwise:
+            return Trainer.validate(self, **respelled("validate", locals()))
         return self._evaluate(
             TrainerFn.VALIDATING, RunningStage.VALIDATING, model, {"val": dataloaders}, ckpt_path, verbose,
             datamodule, weights_only,
@@ -222,8 +229,11 @@ class Trainer(RunView):
         verbose: bool = True,
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
+        **otherwise: Any,
     ) -> list[dict[str, float]]:
         """Score `model`, or the last fit's best one, on the test data; a dict of metrics per loader."""
+        if otherwise:
+            return Trainer.test(self, **respelled("test", locals()))
         return self._evaluate(
             TrainerFn.TESTING, RunningStage.TESTING, model, {"test": dataloaders}, ckpt_path, verbose,
             datamodule, weights_only,
@@ -237,8 +247,11 @@ class Trainer(RunView):
         return_predictions: bool | None = None,
         ckpt_path: files.AnyPath | None = None,
         weights_only: bool | None = None,
+        **otherwise: Any,
     ) -> Any:
         """What `predict_step` gives for each batch: a list, or a list per loader where there are several."""
+        if otherwise:
+            return Trainer.predict(self, **respelled("predict", locals()))
         fn, given = TrainerFn.PREDICTING, {"predict": dataloaders}
         run = self._new_run(fn, RunningStage.PREDICTING, self._model_or_last(model, fn), datamodule, given)
         lifecycle.check_evaluation(run, "predict_step")
@@ -334,20 +347,7 @@ class Trainer(RunView):
         self, fn: TrainerFn, stage: RunningStage, model: LightningModule,
         datamodule: LightningDataModule | None, given: dict[str, Any],
     ) -> Run:  # fmt: skip
-        if not isinstance(model, LightningModule):
-            raise _wrong_type(f"`{fn}` takes a LightningModule.", model)
-        if datamodule is not None and not isinstance(datamodule, LightningDataModule):
-            raise _wrong_type("`datamodule` is not a LightningDataModule.", datamodule)
-        for kind, loaders in given.items():
-            if isinstance(loaders, LightningDataModule):
-                if datamodule is not None:
-                    raise UsageError("Two datamodules were given.")
-                datamodule, given = loaders, dict.fromkeys(given)
-                break
-            if loaders is not None and datamodule is not None:
-                raise UsageError(
-                    f"Both a {kind} loader and a datamodule were given.", fix="leave one of them out"
-                )
+        datamodule, given = checked_subjects(fn, model, datamodule, given)
         owners = (model,) if datamodule is None else (datamodule, model)
         run = Run(
             fn=fn,
@@ -369,6 +369,7 @@ class Trainer(RunView):
             logbook=Logbook(self.strategy, self.loggers if self.is_global_zero else [], model),
             sources={k: DataSource(k, given.get(k), owners) for k in ("train", "val", "test", "predict")},
         )
+        run.adapter = outer().adapter(run)
         if fn is not TrainerFn.FITTING and self._run is not None:
             run.optimizers, run.schedulers = self._run.optimizers, self._run.schedulers
         return run
@@ -416,8 +417,8 @@ class Trainer(RunView):
                 lifecycle.end(run)
             finally:
                 lifecycle.close(run, status=outcome)
-            if requeue is not None and outcome == "interrupted":
-                requeue.come_back(run)
+            if requeue is not None:
+                requeue.end(run, interrupted=outcome == "interrupted")
 
     def _result(self, run: Run) -> FitResult:
         interrupted = self._status is TrainerStatus.INTERRUPTED
@@ -436,9 +437,3 @@ class Trainer(RunView):
 
 def _default(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def _wrong_type(what: str, value: object) -> UsageError:
-    if isinstance(value, type):
-        return UsageError(what, received=f"{value.__name__}, the class", fix=f"{value.__name__}()")
-    return UsageError(what, received=type(value).__name__)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from fulmen.base.seams import outer
 from fulmen.callbacks import Checkpoint, EarlyStopping, GradientAccumulationScheduler, ProgressBar
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
@@ -19,6 +21,7 @@ from fulmen.core.profiler import Profiler
 from fulmen.engine.fit import load_train_data
 from fulmen.engine.predict import Predictions
 from fulmen.engine.progress import Progress
+from fulmen.engine.rehearsal import Rehearsal
 from fulmen.engine.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 from fulmen.errors import UsageError
 from fulmen.precision import Precision
@@ -26,9 +29,7 @@ from fulmen.runtime.device import Accelerator
 from fulmen.strategies import Strategy
 from fulmen.trainer.arguments import ArgumentsView
 from fulmen.trainer.loops import EvaluationLoopView, FitLoopView
-
-if TYPE_CHECKING:
-    pass
+from fulmen.trainer.rehearsals import T, rehearsal_of, rehearse
 
 
 class RunView(ArgumentsView):
@@ -45,6 +46,13 @@ class RunView(ArgumentsView):
     _progress: Progress
     _status: TrainerStatus
     _default_root_dir: str
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):  # what copy and pickle look for
+                raise AttributeError(name)
+            return outer().attribute(self, name)
 
     # ------------------------------------------------------------------------------------------------ the run
 
@@ -111,6 +119,22 @@ class RunView(ArgumentsView):
         """Set `should_stop`; `reason` is shown, and is in the result of `fit`."""
         if self._run is not None:
             self._run.stop.request(reason)
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        """Tries what the run under way would do next, and leaves no trace."""
+        if self._run is None or self._status is not TrainerStatus.RUNNING:
+            raise UsageError(
+                "There is nothing to rehearse: no run is under way.", fix="trainer.rehearse(...)"
+            )
+        return rehearsal_of(self._run)
+
+    def rehearse(
+        self, act: Callable[[Rehearsal], T], fn: TrainerFn, model: LightningModule,
+        datamodule: LightningDataModule | None = None, **loaders: Any,
+    ) -> T:  # fmt: skip
+        """What `act` makes of a rehearsal of `fn`; `loaders` are by kind: train, val, test, predict."""
+        return rehearse(self, act, fn, model, datamodule, loaders)  # pyright: ignore[reportArgumentType]
 
     # ----------------------------------------------------------------------------------------------- progress
 
@@ -365,7 +389,7 @@ class RunView(ArgumentsView):
     @property
     def is_global_zero(self) -> bool:
         """Whether this process speaks and writes for all."""
-        return self.strategy.world.is_global_zero
+        return self.strategy.is_global_zero
 
     # ---------------------------------------------------------------------------- callbacks, loggers, folders
 
@@ -397,6 +421,8 @@ class RunView(ArgumentsView):
     @property
     def logger(self) -> Logger | None:
         """The first logger."""
+        if len(self.loggers) > 1 and self._run is not None and self._run.adapter is not None:
+            return self._run.adapter.main_logger(self.loggers)
         return self.loggers[0] if self.loggers else None
 
     @logger.setter

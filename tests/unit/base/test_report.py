@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,3 +128,17 @@ def test_messages_can_be_redirected_for_a_while(capsys: pytest.CaptureFixture[st
         report.info("told")
     assert lines == ["drawn above the bar"]
     assert capsys.readouterr().err == "told\n"
+
+
+def test_an_error_that_others_print_is_a_hint_here(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    printed: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: printed.append(error))
+    theirs, ours, hinted = ValueError("theirs"), ValueError("ours"), ValueError("hinted")
+    report.leave_to_others(theirs)
+    report.leave_to_others(hinted, "rank 0 says why")
+    for error in (theirs, ours, hinted):
+        sys.excepthook(ValueError, error, None)
+    assert printed == [ours]
+    assert caplog.messages == ["rank 0 says why"]

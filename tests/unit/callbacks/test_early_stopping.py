@@ -176,7 +176,7 @@ def test_a_resumed_run_waits_no_longer_than_the_uninterrupted_one(tmp_path: Path
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"mode": "best"}, {"patience": -1}, {"monitor": None}],
+    [{"mode": "best"}, {"patience": -1}, {"monitor": 1}],
     ids=lambda arguments: next(iter(arguments)),
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any]) -> None:

@@ -224,7 +224,6 @@ def test_without_validation_the_user_is_told_that_nothing_is_saved(tmp_path: Pat
     ("arguments", "message"),
     [
         ({"save_top_k": -2}, "save_top_k=-2"),
-        ({"save_top_k": None}, "save_top_k=None"),
         ({"save_top_k": 2}, "monitor=None"),
         ({"mode": "maximum"}, "did you mean 'max'"),
         ({"save_last": "lnk"}, "'link'"),

@@ -275,8 +275,8 @@ def test_hparams_are_a_dict_with_attributes() -> None:
 
 
 def test_hparams_cannot_be_replaced() -> None:
-    with pytest.raises(AttributeError):
-        Base(1).hparams = {"a": 3}  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(AttributeError, match="save_hyperparameters"):
+        Base(1).hparams = 3
 
 
 def test_initial_values_stay_when_hparams_change() -> None:

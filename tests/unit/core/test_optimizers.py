@@ -12,6 +12,7 @@ import torch
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
+import fulmen as pl
 from fulmen.core.optimizers import (
     LightningOptimizer,
     LRSchedulerConfig,
@@ -79,8 +80,16 @@ def test_several_optimizers_are_for_manual_optimization(form: str) -> None:
     own = [optimizer(), Adam([WEIGHT])]
     returned: Any = {"list": own, "tuple": tuple(own), "dicts": [{"optimizer": o} for o in own]}[form]
     assert parse(returned, automatic=False) == (own, [])
+
+    class Two(pl.LightningModule):
+        def training_step(self, batch: Any, batch_idx: int) -> None: ...
+
+        def configure_optimizers(self) -> Any:
+            return returned
+
+    trainer = pl.Trainer(barebones=True, max_epochs=1)
     with pytest.raises(ConfigError, match=r"(?s)2 optimizers.*automatic_optimization = False"):
-        parse(returned)
+        trainer.fit(Two(), [1])
 
 
 def test_several_schedulers_of_one_optimizer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ class Recorder(Collectives):
         raise NotImplementedError
 
     def gather_objects(self, value: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def begin_gather(self, number: int) -> Callable[[], list[int]]:
         raise NotImplementedError
 
     def barrier(self, name: str | None = None) -> None:

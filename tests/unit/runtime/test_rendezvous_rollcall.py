@@ -10,6 +10,7 @@ import pytest
 import torch.distributed
 
 from fulmen.errors import DistributedError
+from fulmen.runtime import rollcall
 from fulmen.runtime.rollcall import Presence, RollCall, describe, find_fault, name_missing, ranks_text
 
 distributed: Any = torch.distributed
@@ -114,6 +115,16 @@ def test_other_sizes_are_named_to_all() -> None:
     assert len(set(heard)) == 1
     assert "rank 2 on b (pid 1) says 4" in heard[0]
     assert "expected: 3, as rank 0 says" in heard[0]
+
+
+def test_one_prints_the_error_and_one_of_each_other_host_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hints: list[Any] = []
+    monkeypatch.setattr(rollcall, "leave_to_others", lambda error, hint: hints.append(hint))
+    on_b = [presence(rank, size=4, host="b") for rank in (2, 3)]
+    held(distributed.HashStore(), presence(0, size=3), presence(1, size=3), *on_b)
+    assert sorted(hints, key=str) == [None, None, "The processes of b end: rank 0 on a (pid 1) says why."]
 
 
 def test_what_rank_zero_finds_out_meanwhile_is_told_to_all() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from fulmen.base import environ
 from fulmen.base.extras import available, require
 from fulmen.base.report import print_messages_with
+from fulmen.base.seams import understood
 from fulmen.callbacks.progress.drawing import Bar, DrawnProgressBar
 from fulmen.callbacks.progress.meter import format_metrics
 from fulmen.callbacks.progress.plain_progress import PlainBar
@@ -45,6 +46,7 @@ class TQDMProgressBar(DrawnProgressBar):
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
+    @understood
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
         require("tqdm", extra="tqdm")
         super().__init__(refresh_rate, leave)

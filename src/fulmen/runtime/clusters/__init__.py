@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fulmen.base.report import rank_zero_only
+from fulmen.base.report import leave_to_others, own_rank, rank_zero_only
 from fulmen.errors import ConfigError
 from fulmen.runtime.clusters.environment import ClusterEnvironment
 from fulmen.runtime.clusters.kubeflow import KubeflowEnvironment
@@ -48,7 +48,14 @@ def world_of(environment: ClusterEnvironment, num_devices: int, num_nodes: int) 
     From here on, this process knows whether it is the one that speaks for all. Raises `ConfigError` where
     other processes were started than these arguments ask for.
     """
-    environment.validate_settings(num_devices, num_nodes)
+    if own_rank() and num_devices * num_nodes == 1 and isinstance(environment, LightningEnvironment):
+        return World()  # in a script whose processes train together as well; another one speaks for all
+    try:
+        environment.validate_settings(num_devices, num_nodes)
+    except ConfigError as error:
+        if not environment.speaks:
+            leave_to_others(error)
+        raise
     environment.set_world_size(num_devices * num_nodes)
     environment.set_global_rank(environment.node_rank() * num_devices + environment.local_rank())
     world = World(

@@ -68,6 +68,11 @@ class ClusterEnvironment(ABC):
                 expected="devices x num_nodes processes",
             )
 
+    @property
+    def speaks(self) -> bool:
+        """Whether this process tells of an error in the settings, which others have as well."""
+        return True
+
     def teardown(self) -> None:
         """Called when the processes part."""
 
@@ -114,6 +119,10 @@ class ManagedEnvironment(ClusterEnvironment):
     @property
     def main_port(self) -> int:
         return number("MASTER_PORT")
+
+    @property
+    def speaks(self) -> bool:
+        return self.local_rank() == 0  # another host may have been started otherwise
 
     def set_world_size(self, size: int) -> None:
         pass

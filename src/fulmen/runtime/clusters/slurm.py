@@ -65,6 +65,10 @@ class SLURMEnvironment(ManagedEnvironment):
         step = f"{text('SLURM_JOB_ID')}.{text('SLURM_STEP_ID')}.{self.restart_count()}"
         return ports.guessed(step)
 
+    @property
+    def speaks(self) -> bool:
+        return self.global_rank() == 0  # srun has told all the same
+
     def world_size(self) -> int:
         return number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
@@ -28,6 +29,9 @@ StartMethod = Literal["spawn", "fork", "forkserver"]
 
 SETTLE_S = 1.0
 """How long to wait for more after a failure: the first to be heard of need not be the first to happen."""
+
+REPORT_S = 5.0
+"""How much longer, where the processes look after each other and have still to say what has happened."""
 
 END_S = 5.0
 """How long processes may take to end that have answered, or that were told to end."""
@@ -124,12 +128,38 @@ class _Answer:
     result: Any = None
     error: bytes | None = None
     traceback: str | None = None
-    where: str = ""
     died: bool = False
 
     @property
     def is_failure(self) -> bool:
         return self.died or self.traceback is not None
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What has happened to a run, as one process tells for all, and the ranks that are to blame.
+
+    Without a text, it says that there will be one if anything happens.
+    """
+
+    text: str
+    ranks: list[int]
+
+
+@dataclass
+class _Voice:
+    """How a process speaks to the one that has started it, from any of its threads."""
+
+    pipe: Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, packed: bytes) -> None:
+        with self.lock:
+            self.pipe.send_bytes(packed)
+
+    def tell(self, text: str, ranks: list[int]) -> None:
+        with suppress(OSError):  # there is nobody any more
+            self.send(pack(_Report(text, ranks)))
 
 
 def _serve(
@@ -144,14 +174,15 @@ def _serve(
         environ.write(name, value)
     if listener is not None:
         ports.adopt(listener)
+    voice = _Voice(pipe)
+    watch.tell_parent(voice.tell)
     try:
         function, *args = parcel.open()
         result = function(*args)
         answer = pack(_Answer(result if place["LOCAL_RANK"] == "0" else None))
     except BaseException as error:
-        where = watch.where_failed()
-        answer = pack(_Answer(error=_packed(error), traceback=traceback.format_exc(), where=where))
-    pipe.send_bytes(answer)
+        answer = pack(_Answer(error=_packed(error), traceback=traceback.format_exc()))
+    voice.send(answer)
 
 
 def _packed(error: BaseException) -> bytes | None:
@@ -161,28 +192,48 @@ def _packed(error: BaseException) -> bytes | None:
         return None
 
 
+@dataclass
+class _Heard:
+    """What was heard of all so far."""
+
+    answers: dict[int, _Answer] = field(default_factory=dict)
+    report: _Report | None = None
+    failed_s: float | None = None
+
+    def take(self, number: int, said: _Answer | _Report | None) -> None:
+        if isinstance(said, _Report):
+            self.report = self.report if self.report is not None and self.report.text else said
+        elif said is not None:
+            self.answers[number] = said
+            if said.is_failure and self.failed_s is None:
+                self.failed_s = time.monotonic()
+
+    def left_s(self) -> float | None:
+        """How long to wait for more; None for as long as it takes."""
+        if self.failed_s is None:
+            return None
+        is_awaited = self.report is not None and not self.report.text
+        end_s = self.failed_s + SETTLE_S + (REPORT_S if is_awaited else 0.0)
+        return max(0.0, end_s - time.monotonic())
+
+
 def _result(ranks: list[_Rank]) -> Any:
-    answers: dict[int, _Answer] = {}
-    end_s: float | None = None
-    while len(answers) < len(ranks) and (end_s is None or time.monotonic() < end_s):
-        missing = [rank for rank in ranks if rank.number not in answers]
-        limit_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-        wait([end for rank in missing for end in (rank.pipe, rank.process.sentinel)], limit_s)
+    heard = _Heard()
+    while len(heard.answers) < len(ranks) and heard.left_s() != 0.0:
+        missing = [rank for rank in ranks if rank.number not in heard.answers]
+        wait([end for rank in missing for end in (rank.pipe, rank.process.sentinel)], heard.left_s())
         for rank in missing:
-            answer = _answer_of(rank)
-            if answer is not None:
-                answers[rank.number] = answer
-                if answer.is_failure:
-                    end_s = end_s or time.monotonic() + SETTLE_S
-    failures = {number: answer for number, answer in answers.items() if answer.is_failure}
-    if failures:
-        dead = [number for number, answer in failures.items() if answer.died]
-        first = dead[0] if dead else next(iter(failures))  # when one dies, it is the others that complain
-        raise _error_of(next(rank for rank in ranks if rank.number == first), failures[first])
-    return answers[ranks[0].number].result
+            heard.take(rank.number, _hear(rank))
+    failures = {number: answer for number, answer in heard.answers.items() if answer.is_failure}
+    if not failures:
+        return heard.answers[ranks[0].number].result
+    report = heard.report or _Report("", [])
+    # When one dies, it is the others that complain.
+    first = min(failures, key=lambda number: (number not in report.ranks, not failures[number].died))
+    raise _error_of(next(rank for rank in ranks if rank.number == first), failures[first], report)
 
 
-def _answer_of(rank: _Rank) -> _Answer | None:
+def _hear(rank: _Rank) -> _Answer | _Report | None:
     ended = not rank.process.is_alive()
     if rank.pipe.poll():
         try:
@@ -192,17 +243,18 @@ def _answer_of(rank: _Rank) -> _Answer | None:
     return _Answer(died=True) if ended else None
 
 
-def _error_of(rank: _Rank, answer: _Answer) -> BaseException:
+def _error_of(rank: _Rank, answer: _Answer, report: _Report) -> BaseException:
+    is_blamed = rank.number in report.ranks
     if answer.died:
         rank.process.join(END_S)
         main_module = 'a script that starts processes does so under `if __name__ == "__main__":`'
         code = rank.process.exitcode
-        return DistributedError(
-            f"Rank {rank.number} {how_ended(code)}.", fix=main_module if code == 1 else None
-        )
-    origin = RankTraceback(
-        f"\n\nRank {rank.number} (pid {rank.process.pid}){answer.where}:\n{answer.traceback}"
-    )
+        end = f"Rank {rank.number} {how_ended(code)}."
+        if report.text:
+            return DistributedError(f"{end}\n{report.text}" if is_blamed else report.text)
+        return DistributedError(end, fix=main_module if code == 1 else None)
+    plain = f"Rank {rank.number} (pid {rank.process.pid}):\n{answer.traceback}"
+    origin = RankTraceback(f"\n\n{report.text if is_blamed else plain}")
     try:
         error = unpack(answer.error) if answer.error is not None else None
     except Exception:  # whose constructor does not take what it keeps

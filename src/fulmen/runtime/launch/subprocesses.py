@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fulmen.base import environ
+from fulmen.base.report import RANK_VARIABLE
 from fulmen.errors import ConfigError
 from fulmen.runtime import lifeline, rendezvous
 from fulmen.runtime.clusters import ClusterEnvironment
@@ -77,10 +78,11 @@ def _start(environment: ClusterEnvironment, num_processes: int) -> Peers:
             environment.main_address, environment.main_port,
             node=node, local_rank=local_rank, size=environment.world_size(),
         )  # fmt: skip
-        children[node * num_processes + local_rank] = subprocess.Popen(
+        rank = node * num_processes + local_rank
+        children[rank] = subprocess.Popen(
             [*_tie(), *command],
             cwd=script.folder,
-            env=variables | place,
+            env=variables | place | {RANK_VARIABLE: str(rank)},
             stdin=subprocess.DEVNULL,  # there is one terminal, and it is rank 0's
         )
     return Peers(children, script.temporary)

@@ -14,7 +14,7 @@ from typing import Any
 
 from fulmen.runtime.lifeline import tie_to_parent
 from fulmen.runtime.watch.verdicts import GATHER_S, Kind, Limits, Process, Seen, Verdict, describe, reach
-from fulmen.runtime.watch.watcher import Watcher, exit_at_once, speak
+from fulmen.runtime.watch.watcher import Tell, Watcher, exit_at_once
 from fulmen.runtime.watch.wire import Wire
 
 LAST_S = 1.5
@@ -29,16 +29,15 @@ class Centre(Watcher):
 
     def __init__(
         self, everybody: list[Process], limits: Limits, listener: socket.socket, token: str, *,
-        parent_tells: bool,
+        tell_parent: Tell | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(everybody, everybody[0], limits)
+        super().__init__(everybody, everybody[0], limits, tell_parent=tell_parent)
         # Of whom nothing was ever heard, silence says nothing.
         self._seen = {process.rank: Seen(process, heard_s=math.inf) for process in everybody}
         self._listener = listener
         self._token = token
-        self._parent_tells = parent_tells
         self._wires: dict[int, Wire] = {}
-        self._untold: str | None = None
+        self._untold: tuple[str, list[int]] | None = None
         """What is to be told if the error is caught by nobody."""
         self._is_uncaught = False
         listener.setblocking(False)
@@ -49,7 +48,7 @@ class Centre(Watcher):
         if "left" in message:
             self._send(message)
         self._wake()
-        if "left" in message and self._parent_tells and self._error is not None:
+        if "left" in message and self._tell_parent is not None and self._error is not None:
             self._told.wait(2 * GATHER_S)  # what becomes of this process then is the parent's business
 
     def forget(self) -> None:
@@ -104,11 +103,10 @@ class Centre(Watcher):
         if verdict is None or not self._may_conclude(verdict, now_s):
             return
         self._conclude(verdict, now_s)
-        self._untold = describe(verdict, self._seen, now_s, with_traceback=not self._parent_tells)
+        self._untold = describe(verdict, self._seen, now_s), verdict.ranks
         to_end = verdict.ranks if verdict.kind is Kind.SILENT else []
         self._send({"verdict": verdict.kind.value, "ranks": verdict.ranks, "kill": to_end})
-        others_are_in = set(verdict.ranks) != set(self._seen)
-        if verdict.kind is not Kind.FAILED or (self._parent_tells and others_are_in):
+        if verdict.kind is not Kind.FAILED or self._tell_parent is not None:
             self._is_uncaught = True
         self._tell()
         self._decided.set()
@@ -124,8 +122,8 @@ class Centre(Watcher):
     def _tell(self) -> None:
         """Say it, once, where it is to be said."""
         if self._is_uncaught and self._untold is not None:
-            text, self._untold, self._is_uncaught = self._untold, None, False
-            speak(text)
+            untold, self._untold, self._is_uncaught = self._untold, None, False
+            self._say(*untold)
             self._told.set()
             self._send({"told": True})
 
@@ -150,8 +148,11 @@ class Centre(Watcher):
 class Member(Watcher):
     """Any other rank's: reports to rank 0, and judges it."""
 
-    def __init__(self, everybody: list[Process], own: Process, limits: Limits, wire: Wire) -> None:
-        super().__init__(everybody, own, limits)
+    def __init__(
+        self, everybody: list[Process], own: Process, limits: Limits, wire: Wire, *,
+        tell_parent: Tell | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(everybody, own, limits, tell_parent=tell_parent)
         self._seen = {0: Seen(everybody[0]), own.rank: Seen(own)}
         self._wire = wire
         neighbours = [process.rank for process in everybody[1:] if process.realm == own.realm]
@@ -207,7 +208,7 @@ class Member(Watcher):
             return
         self._conclude(verdict, now_s)
         if self._speaks:
-            speak(describe(verdict, self._seen, now_s))
+            self._say(describe(verdict, self._seen, now_s), verdict.ranks)
             self._kills = verdict.ranks if verdict.kind is Kind.SILENT else []
         self._told.set()
         self._decided.set()

@@ -95,6 +95,8 @@ def _find_wait(stack: list[Line]) -> str | None:
     file, _, function = stack[-1]
     if file == _BACKWARD and function == "_engine_run_backward":
         return "the gradients of the others"
+    if file == collectives.__file__ and function == collectives.wait_for.__name__:
+        return "an answer of the others"
     calls = list(takewhile(_is_of_torchs_talk, reversed(stack)))  # the innermost first
     if all(line[0] == _LOG for line in calls):
         return None

@@ -15,8 +15,8 @@ from fulmen.base import report
 from fulmen.runtime.collectives import Collectives
 from fulmen.runtime.ports import LOOPBACK
 from fulmen.runtime.watch.ends import Centre, Member
-from fulmen.runtime.watch.verdicts import Limits, Process, situation
-from fulmen.runtime.watch.watcher import Watcher
+from fulmen.runtime.watch.verdicts import Limits, Process
+from fulmen.runtime.watch.watcher import Tell, Watcher
 from fulmen.runtime.watch.wire import Wire
 from fulmen.runtime.world import World
 
@@ -27,13 +27,23 @@ _begun = False
 """Whether the processes have agreed on who listens to whom; one that reaches nobody has no watcher."""
 
 
-def begin(
-    world: World, talk: Collectives, *, address: str, hang_timeout_s: float | None, parent_tells: bool = False
-) -> None:
+_tell_parent: Tell | None = None
+
+
+def tell_parent(tell: Tell) -> None:
+    """Have what happens to a run told to the process that has started this one, which raises it as an error.
+
+    Any thread may call `tell`.
+    """
+    global _tell_parent
+    _tell_parent = tell
+
+
+def begin(world: World, talk: Collectives, *, address: str, hang_timeout_s: float | None) -> None:
     """Have the processes look after each other from now on; called by all of them, at each run.
 
     `address` is rank 0's, as other hosts know it, and its `hang_timeout_s` is that of all; None is for no
-    watch. With `parent_tells`, a process that has started these raises the errors of each.
+    watch.
     """
     global _watcher, _begun
     if _begun or world.size == 1:
@@ -52,7 +62,7 @@ def begin(
         return
     port, token, limit_s = door
     if listener is not None:
-        _watcher = Centre(everybody, Limits(limit_s), listener, token, parent_tells=parent_tells)
+        _watcher = Centre(everybody, Limits(limit_s), listener, token, tell_parent=_tell_parent)
     else:
         host = LOOPBACK if own.realm == everybody[0].realm else address
         try:
@@ -62,7 +72,7 @@ def begin(
             return
         wire = Wire(connection)
         wire.send({"token": token, "rank": own.rank})
-        _watcher = Member(everybody, own, Limits(limit_s), wire)
+        _watcher = Member(everybody, own, Limits(limit_s), wire, tell_parent=_tell_parent)
     _watcher.start()
     atexit.register(stop)
 
@@ -97,12 +107,6 @@ def note(error: BaseException) -> None:
     """The run under way has failed; what it still does before it raises may take long, or hang."""
     if _watcher is not None and isinstance(error, Exception):  # else the user may have ended it
         _watcher.fail(error)
-
-
-def where_failed() -> str:
-    """At which step and in which hook the last run here has failed; nothing where that is not known."""
-    failure = None if _watcher is None else _watcher.failure
-    return "" if failure is None else situation(failure.at, failure.place)
 
 
 def _realm() -> str:

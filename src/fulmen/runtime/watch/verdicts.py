@@ -179,7 +179,7 @@ def _are_stuck(seen: Mapping[int, Seen], limits: Limits, *, all_are_seen: bool) 
 # ------------------------------------------------------------------------------------------------- in words
 
 
-def describe(verdict: Verdict, seen: Mapping[int, Seen], now_s: float, *, with_traceback: bool = True) -> str:
+def describe(verdict: Verdict, seen: Mapping[int, Seen], now_s: float) -> str:
     """What the user is told: who, at which step, in which hook, and where the others are."""
     blamed = [seen[rank] for rank in verdict.ranks]
     others = [each for rank, each in sorted(seen.items()) if rank not in verdict.ranks]
@@ -188,28 +188,29 @@ def describe(verdict: Verdict, seen: Mapping[int, Seen], now_s: float, *, with_t
         what = f"The processes wait for others that do not come, for {waited_s:.0f} s now; none can go on:"
         return "\n".join([what, *_where(others, with_stacks=True)])
     if verdict.kind is Kind.FAILED:
-        parts = [_of_failure([each.process for each in blamed], blamed[0].failure, with_traceback)]
+        parts = [_of_failure([each.process for each in blamed], blamed[0].failure)]
     else:
-        parts = [_of_loss(verdict.kind, each, now_s) for each in blamed]
+        near = {each.process.realm for each in others}
+        parts = [_of_loss(verdict.kind, each, now_s, is_near=each.process.realm in near) for each in blamed]
     if others:
         parts += ["The others:", *_where(others)]
     return "\n".join(parts)
 
 
-def _of_failure(who: list[Process], failure: Failure | None, with_traceback: bool) -> str:
+def _of_failure(who: list[Process], failure: Failure | None) -> str:
     assert failure is not None
     names = str(who[0]) if len(who) == 1 else ranks_text([process.rank for process in who]).capitalize()
-    said = f":\n\n{failure.traceback}" if with_traceback else f": {failure.error}"
-    return f"{names} failed{situation(failure.at, failure.place)}{said}"
+    return f"{names} failed{situation(failure.at, failure.place)}:\n\n{failure.traceback}"
 
 
-def _of_loss(kind: Kind, lost: Seen, now_s: float) -> str:
+def _of_loss(kind: Kind, lost: Seen, now_s: float, *, is_near: bool) -> str:
+    silence = f"nothing was heard of it for {now_s - lost.heard_s:.0f} s"
     if kind is Kind.DIED:
         what = "died without an error: it was killed (out of memory?), has crashed or was left by os._exit"
+    elif is_near:
+        what = f"is stuck: {silence}, as if it had been stopped"
     else:
-        what = (
-            f"is stuck: nothing was heard of it for {now_s - lost.heard_s:.0f} s, as if it had been stopped"
-        )
+        what = f"is not to be reached: {silence}. Its host or the network is gone, or it was stopped"
     sign = lost.sign
     stack = sign.place.describe()
     return f"{lost.process} {what}. It was last seen{situation(sign.at, sign.place)}:\n{stack}".rstrip()

@@ -55,13 +55,23 @@ EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h: told apart from an error of the script."""
 
 
-class Watcher(ABC):
-    """What one process knows of the others; its thread does all the work."""
+Tell = Callable[[str, list[int]], None]
+"""Takes what has happened, in words, and the ranks that are to blame; without words, that it will be told."""
 
-    def __init__(self, everybody: list[Process], own: Process, limits: Limits) -> None:
+
+class Watcher(ABC):
+    """What one process knows of the others; its thread does all the work.
+
+    What happens is told to the process that has started this one, if it listens, else to the terminal.
+    """
+
+    def __init__(
+        self, everybody: list[Process], own: Process, limits: Limits, *, tell_parent: Tell | None = None
+    ) -> None:
         self._everybody = everybody
         self._own = own
         self._limits = limits
+        self._tell_parent = tell_parent
         self._seen: dict[int, Seen] = {}
         self._depth = self._run = 0
         self._at: Callable[[], str] = str
@@ -99,6 +109,8 @@ class Watcher(ABC):
         """Begin."""
         self._hook_before, sys.excepthook = sys.excepthook, self._on_uncaught
         self._thread.start()
+        if self._tell_parent is not None:
+            self._tell_parent("", [])
 
     def enter(self, at: Callable[[], str], hooks: Iterable[str], outer: int) -> None:
         """A run begins, inside so many calls; `at` says in few words how far it has come, whenever asked."""
@@ -267,6 +279,12 @@ class Watcher(ABC):
                 self._due_s = min(self._due_s, now_s + left_s)
                 return False
         return True
+
+    def _say(self, text: str, ranks: list[int]) -> None:
+        if self._tell_parent is None:
+            speak(text)
+        else:
+            self._tell_parent(text, ranks)
 
     def _kill_silent(self, ranks: Iterable[int]) -> None:
         """End those of this host that cannot end by themselves."""

@@ -1,0 +1,132 @@
+"""What the core asks when it does not understand something."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MethodType
+from typing import Any
+
+from fulmen.base.seams import Arguments, Interpreter, LentToModules
+from fulmen.compat.lightning import arguments as old_arguments
+from fulmen.compat.lightning import attributes, checkpoints, hooks, versions
+from fulmen.compat.lightning.adapter import LightningAdapter
+from fulmen.compat.lightning.constructors import CONSTRUCTORS
+from fulmen.compat.lightning.habits import habits_of, logs_by_returning
+from fulmen.compat.lightning.module_methods import METHODS
+from fulmen.compat.lightning.positions import find_position
+from fulmen.compat.spelling import say_modern
+from fulmen.core.callback import Callback
+from fulmen.errors import NotAttachedError
+
+
+class Lent:
+    """An attribute of modules that gives way to whatever a user's module has under its name."""
+
+    def __init__(self, name: str, show: Callable[[Any], Any]) -> None:
+        self._name = name
+        self._show = show
+
+    def __get__(self, module: Any, owner: type) -> Any:
+        if module is None:
+            return self
+        for own in (module._parameters, module._buffers, module._modules):
+            if self._name in own:
+                return own[self._name]
+        try:
+            return self._show(module)
+        except NotAttachedError as error:  # as `hasattr` has it, which torch asks
+            raise AttributeError(str(error)) from error
+
+
+class LightningInterpreter(Interpreter):
+    """Knows what Lightning's versions have called things."""
+
+    def __init__(self) -> None:
+        for attribute in attributes.OF_MODULE:
+            setattr(LentToModules, attribute.name, Lent(attribute.name, partial(_shown, attribute)))
+        for name, method in METHODS.items():
+            setattr(LentToModules, name, Lent(name, partial(MethodType, method)))
+
+    def constructor(self, name: str, arguments: Arguments) -> Arguments:
+        if name == "Trainer":
+            given = dict(arguments.keywords)
+            settings = old_arguments.translate_trainer(arguments.positional, given)
+            return Arguments((), given, partial(_finish_trainer, settings))
+        return CONSTRUCTORS[name](arguments) if name in CONSTRUCTORS else arguments
+
+    def call(self, owner: Any, method: str, given: dict[str, Any], unknown: dict[str, Any]) -> dict[str, Any]:
+        translated = old_arguments.translate_call(owner, method, given, unknown)
+        return super().call(owner, method, given, unknown) if translated is None else translated
+
+    def attribute(self, owner: Any, name: str) -> Any:
+        table = attributes.BY_NAME if hasattr(type(owner), "fit") else attributes.OF_DATAMODULE_BY_NAME
+        if name not in table:
+            return super().attribute(owner, name)
+        return _shown(table[name], owner)
+
+    def class_attribute(self, owner: type, name: str) -> Any:
+        if name not in attributes.CLASS_METHODS:
+            return super().class_attribute(owner, name)
+        return partial(attributes.CLASS_METHODS[name], owner)
+
+    def set_hparams(self, owner: Any, hparams: Any) -> None:
+        """Keep a dict or a Namespace as the hyperparameters, as `save_hyperparameters` does."""
+        if not isinstance(hparams, (Mapping, Namespace)):
+            super().set_hparams(owner, hparams)
+        say_modern("self.hparams = hparams", "self.save_hyperparameters(hparams)")
+        owner.hparams.clear()
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals["__name__"].startswith(("fulmen.", "torch.")):
+            frame = frame.f_back
+        owner.save_hyperparameters(hparams, frame=frame)
+
+    def migrate(self, checkpoint: dict[str, Any], path: Any) -> dict[str, Any]:
+        return checkpoints.migrate(checkpoint, path)
+
+    def place(self, run: Any, saved: dict[str, Any]) -> None:
+        if not checkpoints.notes_updates_alone(saved):
+            super().place(run, saved)
+            return
+        find_position(run, saved["epoch"], saved["global_step"])
+
+    def adapter(self, run: Any) -> LightningAdapter | None:
+        """An adapter where the run's classes define anything that is not called as it stands."""
+        owners = [run.module, *run.callbacks, *([] if run.datamodule is None else [run.datamodule])]
+        by_owner = [(owner, spelling) for owner in owners for spelling in hooks.old_spellings(owner)]
+        habits = habits_of(run.module)
+        settings = old_arguments.settings_of(run.trainer)
+        declared = settings.version or versions.declared()
+        arguments = [a for a in old_arguments.OF_TRAINER if a.name in settings.given and a.name != "compat"]
+        if not (by_owner or habits or arguments or declared or logs_by_returning(type(run.module))):
+            return None
+        for habit in habits:
+            say_modern(f"{habit.name} in `{type(run.module).__name__}`", habit.modern)
+        for owner, spelling in by_owner:
+            say_modern(f"`{type(owner).__name__}.{spelling.name}`", spelling.modern)
+        found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
+        version = declared or versions.newest_that_understands(found)
+        return LightningAdapter(run, versions.era(version), settings)
+
+
+def _shown(attribute: attributes.OldAttribute, owner: Any) -> Any:
+    say_modern(f"{type(owner).__name__}.{attribute.name}", attribute.modern)
+    return attribute.shows(owner)
+
+
+def _finish_trainer(settings: old_arguments.OldSettings, trainer: Any) -> None:
+    if settings != old_arguments.OldSettings():
+        trainer.old_settings = settings
+    if settings.weights_save_path is not None:
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, "dirpath", "") is None:
+                callback.dirpath = settings.weights_save_path
+    for name in ("on_init_start", "on_init_end"):
+        for callback in trainer.callbacks:
+            if isinstance(callback, Callback) and hooks.defines(callback, name):
+                getattr(callback, name)(trainer)
+
+
+INTERPRETER = LightningInterpreter()

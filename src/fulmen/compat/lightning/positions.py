@@ -1,0 +1,91 @@
+"""Where in an epoch a checkpoint was saved by versions that noted the number of updates alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fulmen.base.report import info, warn
+from fulmen.callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
+from fulmen.core.optimizers import bare
+from fulmen.engine.progress import QuietPoint
+
+if TYPE_CHECKING:
+    from fulmen.core.optimizers import LRSchedulerConfig
+    from fulmen.engine.run import Run
+
+# `epoch` is one more than the epoch that a file was saved in, unless `max_steps` had ended it. `global_step`
+# is the number of updates where training was under way, and one more once an epoch or training was over.
+
+
+def find_position(run: Run, epoch: int, global_step: int) -> None:
+    """Put a run to where those that saved `epoch` and `global_step` stood, now that epochs have a length."""
+    progress, batches = run.progress, run.train_loaders.lengths[0]
+    counted = _counted(run, global_step)
+    progress.epoch = epoch
+    progress.optimizer_step = progress.window = global_step if counted is None else counted
+    if math.isinf(batches):
+        warn(f"{run.ckpt_path} does not say where in an epoch it was saved: epoch {epoch} begins.")
+        return
+    windows_in = _windows_by_epoch(run, int(batches))
+    before = sum(map(windows_in, range(epoch)))
+    updates = counted if counted is not None else global_step - int(global_step > before)
+    under_way, done = _locate(updates, windows_in)
+    was_over = counted is not None and counted < global_step
+    if under_way + 1 != epoch and not (was_over and under_way == epoch):
+        warn(
+            f"{run.ckpt_path} was saved after {global_step} updates, in the epoch before epoch {epoch}. With "
+            f"{int(batches)} batches in an epoch, as there are now, they end elsewhere: epoch {epoch} begins."
+        )
+        progress.total_batch = epoch * int(batches)
+        return
+    progress.optimizer_step = progress.window = updates
+    is_whole = done == windows_in(under_way)
+    progress.epoch = under_way + int(is_whole)
+    progress.total_batch = progress.epoch * int(batches)
+    if not is_whole:
+        progress.batch, progress.epoch_window = done * _accumulated_batches(run, under_way), done
+        progress.total_batch += progress.batch
+        progress.point = QuietPoint.VALIDATED
+        info(f"It was saved in epoch {under_way}, after {progress.batch} of {int(batches)} batches.")
+    for config in run.schedulers:
+        _catch_up(config, progress.window if config.interval == "step" else progress.epoch)
+
+
+def _counted(run: Run, global_step: int) -> int | None:
+    """The number of updates, where the optimizer counts them itself."""
+    if len(run.optimizers) != 1:
+        return None
+    states = bare(run.optimizers[0]).state.values()
+    counts = {int(state["step"]) for state in states if "step" in state}
+    count = counts.pop() if len(counts) == 1 else None
+    return count if count in (global_step, global_step - 1) else None
+
+
+def _accumulated_batches(run: Run, epoch: int) -> int:
+    for callback in run.callbacks:
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(epoch)
+    return run.step_options.accumulate_grad_batches
+
+
+def _windows_by_epoch(run: Run, batches: int) -> Callable[[int], int]:
+    return lambda epoch: math.ceil(batches / _accumulated_batches(run, epoch))
+
+
+def _locate(updates: int, windows_in: Callable[[int], int]) -> tuple[int, int]:
+    """The epoch in which the last of these updates was made, and how many of them were."""
+    epoch = 0
+    while updates > windows_in(epoch):
+        updates -= windows_in(epoch)
+        epoch += 1
+    return epoch, updates
+
+
+def _catch_up(config: LRSchedulerConfig, finished: int) -> None:
+    """Step a scheduler whose state was saved a moment before it stepped."""
+    due = finished // config.frequency
+    scheduler: Any = config.scheduler
+    if not config.reduce_on_plateau and getattr(scheduler, "last_epoch", None) == due - 1:
+        scheduler.step()

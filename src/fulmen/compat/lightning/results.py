@@ -1,0 +1,180 @@
+"""What steps return, and the hooks at the end of an epoch that are given all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from fulmen.base.report import warn_once
+from fulmen.base.tree import map_leaves
+from fulmen.compat.lightning import hooks
+from fulmen.compat.lightning.habits import logs_by_returning
+from fulmen.compat.lightning.step_result import Result
+from fulmen.compat.lightning.versions import Era
+from fulmen.compat.spelling import say_modern
+from fulmen.errors import UsageError
+
+if TYPE_CHECKING:
+    from fulmen.engine.run import Run
+
+Call = Callable[..., Any]
+
+STAGES = {"training": "train", "validation": "validation", "test": "test", "predict": "predict"}
+"""By the name that a step has: the name that the events have."""
+
+
+class Results:
+    """What the steps of the epoch under way have returned, as far as anybody wants to see it."""
+
+    def __init__(self, run: Run, era: Era) -> None:
+        self._run = run
+        self._era = era
+        self._outputs: dict[str, dict[int, list[Any]]] = {}
+        """By stage and loader, for the stages that somebody wants to see the outputs of."""
+        for stage in STAGES:
+            if self._wants(stage):
+                self._outputs[stage] = {}
+
+    def _wants(self, stage: str) -> bool:
+        run, event = self._run, f"on_{STAGES[stage]}_epoch_end"
+        owners = (run.module, *run.callbacks)
+        given = any((s := hooks.old_signature(o, event)) and "outputs" in s.parameters for o in owners)
+        return given or hooks.defines(run.module, f"{stage}_epoch_end") or self._are_metrics(stage)
+
+    def _are_metrics(self, stage: str) -> bool:
+        """Whether dicts that an evaluation step returns count as metrics, without anybody logging them."""
+        evaluates = stage in ("validation", "test")
+        return evaluates and self._era.returned_dicts_are_metrics
+
+    # ------------------------------------------------------------------------------------------- single steps
+
+    def step(self, name: str, call: Call) -> Call:
+        """A step of the module's, whose end may be a method of its own, and which may log by returning."""
+        stage, _, step = name.rpartition("_")
+        if step != "step" or stage not in STAGES:
+            return call
+        module, end = self._run.module, f"{name}_end"
+        finish: Call | None = getattr(module, end) if hooks.defines(module, end) else None
+        logs = self._may_return_results() or (stage == "training" and logs_by_returning(type(module)))
+        if finish is None and not logs:
+            return call
+
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            returned = call(*args, **kwargs)
+            if finish is not None:
+                returned = finish(returned)
+            if isinstance(returned, Result):
+                return returned.deliver(module)
+            if stage == "training" and isinstance(returned, Mapping):
+                self._log_returned(returned, on_step=True)
+            return returned
+
+        return stepped
+
+    def _may_return_results(self) -> bool:
+        return self._era.version in ("1.0", "1.1")
+
+    def _log_returned(self, returned: Mapping[str, Any], *, on_step: bool) -> set[str]:
+        """Log what is under the keys "log" and "progress_bar", and give the names that are."""
+        groups = {key: returned.get(key) for key in ("log", "progress_bar")}
+        found = {key: group for key, group in groups.items() if isinstance(group, Mapping)}
+        if not found:
+            return set()
+        say_modern(f"A returned dict with the key {next(iter(found))!r}", "self.log(name, value)")
+        logged, shown = found.get("log", {}), found.get("progress_bar", {})
+        for name in {**logged, **shown}:
+            self._run.module.log(
+                name, {**shown, **logged}[name], prog_bar=name in shown, logger=name in logged,
+                on_step=on_step, on_epoch=not on_step,
+            )  # fmt: skip
+        return {*logged, *shown}
+
+    # ------------------------------------------------------------------------------------------- whole epochs
+
+    def collectors(self, event: str) -> list[Call]:
+        """What listens to an event to collect, or to forget, what steps have returned."""
+        for stage, outputs in self._outputs.items():
+            kind = STAGES[stage]
+            if event == f"on_{kind}_epoch_start":
+                return [outputs.clear]
+            if event == f"on_{kind}_batch_end":
+                return [partial(self._collect, outputs)]
+            if event == f"on_{kind}_epoch_end" and self._are_metrics(stage):
+                own = hooks.defines(self._run.module, f"{stage}_epoch_end")
+                return [] if own else [partial(self._take_as_metrics, outputs)]
+        return []
+
+    def _collect(
+        self,
+        collected: dict[int, list[Any]],
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not collected and batch_idx and not dataloader_idx:
+            warn_once("The outputs of the batches before this checkpoint are not among those of the epoch.")
+        if outputs is None or (isinstance(outputs, Mapping) and not outputs):  # a batch that was skipped
+            return
+        if not self._era.counts_each_optimizer:  # the graph was let go of up to 1.5
+            outputs = map_leaves(outputs, Tensor, Tensor.detach)
+        collected.setdefault(dataloader_idx, []).append(outputs)
+
+    def of_epoch(self, stage: str) -> list[Any]:
+        """All that was returned: a list, one per loader where there are several."""
+        by_loader = self._outputs[stage]
+        collected = [by_loader[index] for index in sorted(by_loader)] or [[]]
+        outputs = collected[0] if len(collected) == 1 else collected
+        if stage == "training" and self._era.epoch_outputs_by_optimizer and len(self._run.optimizers) > 1:
+            return [list(of_optimizer) for of_optimizer in zip(*outputs, strict=True)]
+        return outputs
+
+    def epoch_end(self, name: str, call: Call) -> Call | None:
+        """`training_epoch_end` and its like as listeners of an event; None for other hooks."""
+        stage = name.removesuffix("_epoch_end")
+        if not name.endswith("_epoch_end") or stage not in STAGES:
+            return None
+        return partial(self._end_epoch, stage, call)
+
+    def _end_epoch(self, stage: str, call: Call, *args: Any) -> None:
+        returned = call(self.of_epoch(stage))
+        if returned is None:
+            return
+        if stage == "training":
+            raise UsageError(
+                f"`{type(self._run.module).__name__}.training_epoch_end` returned something.",
+                received=type(returned).__name__,
+                fix="self.log(...) in it, and return nothing",
+            )
+        if isinstance(returned, Result):
+            returned.deliver(self._run.module)
+        elif isinstance(returned, Mapping):
+            self._log_evaluation(returned)
+
+    def _log_evaluation(self, returned: Mapping[str, Any]) -> None:
+        logged = self._log_returned(returned, on_step=False)
+        for name, value in _scalars(returned):
+            if name not in logged and name not in ("log", "progress_bar"):
+                say_modern("A metric that is returned at the end of an evaluation", "self.log(name, value)")
+                self._run.module.log(name, value, logger=False, on_step=False, on_epoch=True)
+
+    def _take_as_metrics(self, collected: dict[int, list[Any]]) -> None:
+        """Each loader's last batch that says anything has the last word, as it had."""
+        for outputs in collected.values():
+            last = {name: value for returned in outputs if isinstance(returned, Mapping)
+                    for name, value in _scalars(returned)}  # fmt: skip
+            known = self._run.logbook.callback_metrics()
+            for name, value in last.items():
+                if name not in known:
+                    say_modern("A metric that an evaluation step returns", "self.log(name, value)")
+                    self._run.module.log(name, value, logger=False, on_step=False, on_epoch=True)
+
+
+def _scalars(returned: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in returned.items():
+        if isinstance(value, (Number, float, int)) or (isinstance(value, Tensor) and value.numel() == 1):
+            yield name, value

@@ -1,0 +1,111 @@
+"""`TrainResult` and `EvalResult`, with which steps logged in 0.9 to 1.1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fulmen.compat.spelling import say_modern
+from fulmen.core.module import LightningModule
+
+
+class Result(dict[str, Any]):
+    """A dict that a step fills and returns; what was logged in it reaches the module when it does."""
+
+    def __init__(
+        self,
+        minimize: Tensor | None = None,
+        early_stop_on: Tensor | None = None,
+        checkpoint_on: Tensor | None = None,
+        hiddens: Any = None,
+    ) -> None:
+        say_modern(f"{type(self).__name__}(...) in a step", "self.log(...), and return the loss")
+        super().__init__()
+        monitored = {"early_stop_on": early_stop_on, "checkpoint_on": checkpoint_on}
+        self.__dict__.update(
+            minimize=minimize,
+            hiddens=hiddens,
+            monitored={name: value for name, value in monitored.items() if value is not None},
+            logged={},
+            written={},
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            self[name] = value
+
+    def log(
+        self, name: str, value: Any, prog_bar: bool = False, logger: bool = True, on_step: bool = True,
+        on_epoch: bool = False, reduce_fx: Any = torch.mean, *unused: Any, **arguments: Any,
+    ) -> None:  # fmt: skip
+        """`LightningModule.log`, once the step returns this."""
+        self[name] = value
+        given = {"prog_bar": prog_bar, "logger": logger, "on_step": on_step, "on_epoch": on_epoch}
+        self.__dict__["logged"][name] = {**given, "reduce_fx": reduce_fx, **arguments}
+
+    def log_dict(
+        self, dictionary: dict[str, Any], prog_bar: bool = False, logger: bool = True, on_step: bool = False,
+        on_epoch: bool = True, *args: Any, **arguments: Any,
+    ) -> None:  # fmt: skip
+        """`log` of each entry."""
+        for name, value in dictionary.items():
+            self.log(name, value, prog_bar, logger, on_step, on_epoch, *args, **arguments)
+
+    def deliver(self, module: LightningModule) -> dict[str, Any] | Tensor | None:
+        """Log what was logged here, and give what a step returns today."""
+        for name, arguments in self.__dict__["logged"].items():
+            module.log(name, self[name], **arguments)
+        for name, value in self.__dict__["monitored"].items():
+            module.log(name, value, logger=False, on_step=False, on_epoch=True)
+        for filename, predictions in self.__dict__["written"].items():
+            torch.save(predictions, filename)
+        loss, hiddens = self.__dict__["minimize"], self.__dict__["hiddens"]
+        if loss is None:
+            return dict(self)
+        return {"loss": loss, **self, **({} if hiddens is None else {"hiddens": hiddens})}
+
+
+class TrainResult(Result):
+    """What `training_step` returned: `minimize` is the loss."""
+
+
+class EvalResult(Result):
+    """What `validation_step` and `test_step` returned: logged values are averaged over the epoch."""
+
+    def __init__(
+        self,
+        early_stop_on: Tensor | None = None,
+        checkpoint_on: Tensor | None = None,
+        hiddens: Any = None,
+    ) -> None:
+        super().__init__(None, early_stop_on, checkpoint_on, hiddens)
+
+    def log(
+        self, name: str, value: Any, prog_bar: bool = False, logger: bool = True, on_step: bool = False,
+        on_epoch: bool = True, *args: Any, **arguments: Any,
+    ) -> None:  # fmt: skip
+        """`LightningModule.log`, once the step returns this."""
+        super().log(name, value, prog_bar, logger, on_step, on_epoch, *args, **arguments)
+
+    def write(self, name: str, values: Any, filename: str = "predictions.pt") -> None:
+        """Add `values` to the list `name` of a file of predictions."""
+        predictions = self.__dict__["written"].setdefault(
+            filename, torch.load(filename) if Path(filename).exists() else {}
+        )
+        predictions.setdefault(name, []).extend(values if isinstance(values, (list, Tensor)) else [values])
+
+    def write_dict(self, predictions_dict: dict[str, Any], filename: str = "predictions.pt") -> None:
+        """`write` of each entry."""
+        for name, values in predictions_dict.items():
+            self.write(name, values, filename)

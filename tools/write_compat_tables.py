@@ -1,0 +1,82 @@
+"""Write the tables of docs/compat.md from those in the code: python tools/write_compat_tables.py [--check]"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from fulmen.compat.lightning import arguments, attributes, hooks
+from fulmen.compat.lightning.constructors import CONSTRUCTORS
+from fulmen.compat.lightning.versions import Spelling
+
+PAGE = Path(__file__).parents[1] / "docs" / "compat.md"
+START, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
+
+
+def table(title: str, spellings: Iterable[Spelling]) -> str:
+    """A heading, and a row for each spelling."""
+    rows = "\n".join(
+        f"| `{spelling.name}` | {spelling.first} to {spelling.last} | {modern(spelling)} |"
+        for spelling in spellings
+    )
+    return f"### {title}\n\n| old | versions | now |\n|---|---|---|\n{rows}\n"
+
+
+def modern(spelling: Spelling) -> str:
+    """What stands in the last column."""
+    return spelling.modern.replace("|", "\\|") or "-"
+
+
+def constructors() -> str:
+    """What of the arguments of other classes is understood."""
+    rows = "\n".join(
+        f"| `{name}` | {(function.__doc__ or '').strip()} |" for name, function in CONSTRUCTORS.items()
+    )
+    return f"### Arguments of other classes\n\n| class | understood |\n|---|---|\n{rows}\n"
+
+
+def tables() -> str:
+    """All of them."""
+    signatures = [
+        Spelling(
+            f"{signature.hook}({', '.join(signature.parameters)})", signature.first, signature.last,
+            f"`{signature.hook}({', '.join(hooks.MODERN[signature.hook])})`",
+        )
+        for signature in hooks.CHANGED
+    ]  # fmt: skip
+    keywords = [
+        Spelling(f"{method}({keyword.name}=)", keyword.first, keyword.last,
+                 f"`{keyword.becomes}=`" if isinstance(keyword.becomes, str) else "-")
+        for method, known in arguments.METHODS.items()
+        for keyword in known
+    ]  # fmt: skip
+    return "\n".join((
+        table("Arguments of the Trainer", [a for a in arguments.OF_TRAINER if a.modern]),
+        table("Ways of distributing", arguments.STRATEGIES),
+        table("Keywords of methods", keywords),
+        constructors(),
+        table("Hooks that are gone", hooks.GONE),
+        table("Hooks with other parameters (after `self`, and for callbacks after trainer and module)", signatures),
+        table("Attributes of the Trainer", attributes.OF_TRAINER),
+        table("Attributes of modules", attributes.OF_MODULE),
+        table("Attributes of datamodules", attributes.OF_DATAMODULE),
+    ))  # fmt: skip
+
+
+def page() -> str:
+    """The page with its tables as they should be."""
+    before, _, rest = PAGE.read_text().partition(START)
+    return before + START + "\n" + tables() + "\n" + END + rest.partition(END)[2]
+
+
+def main() -> int:
+    """Write the page, or say whether it is up to date."""
+    if "--check" in sys.argv[1:]:
+        return int(page() != PAGE.read_text())
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
