@@ -1,9 +1,11 @@
 """Measure what fulmen costs, and print one table: python -m benchmarks
 
 Two processes live side by side, one with fulmen and one with its peers, which have an environment of their
-own (`python -m benchmarks.peers` makes it). They take turns on one core (those that train in two processes on
-two), in many short rounds, so that what slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
+own (`python -m benchmarks.peers` makes it). They take turns on one core, in many short rounds, so that what
+slows the machine down for a while slows all of them down. "over" is what a contestant takes more than the one
 it is compared with, in the same process and the same round: the median of these differences, and quartiles.
+Training in two processes takes the core before that one as well. Where a machine has more to do, that takes
+milliseconds a step, which tell of its scheduler alone: `chrt --fifo 1 python -m benchmarks ...` goes first.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def main() -> None:
         }
         bench = Bench(options.core, options.rounds, options.steps, pythons, workers, groups)
         print(f"{describe_machine(workers.values())}\n\n{table_head()}", flush=True)
-        for measure in [*measures(bench), *distributed_measures(bench), *metric_measures(bench)]:
+        for measure in [*measures(bench), *metric_measures(bench), *distributed_measures(bench)]:
             if options.only in measure.what:
                 print(table_rows(measure, take(measure)), flush=True)
 

@@ -64,7 +64,7 @@ def _per_step(bench: Bench, run: str, framework: str, **options: Any) -> Callabl
 
 
 def _starts(bench: Bench) -> list[Contestant]:
-    """Each framework, which starts the second process itself, and a bare script that torchrun starts twice."""
+    """Each framework, which starts the second process itself, and a bare script that torchrun starts."""
     contestants = []
     for framework, python in bench.pythons.items():
         baseline = f"torchrun and a bare loop beside {framework}"

@@ -97,14 +97,15 @@ class WorkerGroup:
         self._workers: list[Worker] = []
 
     def measure(self, **request: Any) -> float:
-        """Have all of them measure, and give what the first one finds: at each step it waits for the others."""
+        """Have all of them measure, and give what the first finds: at each step, it waits for the others."""
         if not self._workers:
             store = os.path.join(self._folder.name, "store")
             cores = [(self._core - rank) % (os.cpu_count() or 1) for rank in range(RANKS)]
             self._workers = [Worker(self._python, core, str(i), store) for i, core in enumerate(cores)]
         for each in self._workers:
             each.ask(request)
-        return [each.answer() for each in self._workers][0]
+        readings = [each.answer() for each in self._workers]
+        return readings[0]
 
     def close(self) -> None:
         """Let the processes end."""

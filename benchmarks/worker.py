@@ -1,6 +1,7 @@
-"""A process that does one measurement after the other: python -m benchmarks.worker CORE RESULTS_FD [RANK STORE]
+"""A process that does one measurement after the other: python -m benchmarks.worker CORE RESULTS_FD
 
-With a rank and a file to meet at, it is one of two that train together. Requests come in as lines of JSON; results go out where the printing of runs is not in their way.
+Requests come in as lines of JSON; results go out where the printing of runs is not in their way. With RANK
+and STORE, a file to meet at, it is one of several that train together.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main(core: str, results_fd: str, rank: str | None = None, store: str = "") -
 
 
 def join(rank: int, store: str) -> None:
-    """Be one of `RANKS` processes, as if another program had started them: a Trainer finds its peers there."""
+    """Be one of several processes, as if another program had started them: a Trainer finds them there."""
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fulmen.compat.lightning import arguments, attributes, hooks
+from fulmen.compat.lightning.checkpoints import MIGRATIONS
 from fulmen.compat.lightning.constructors import CONSTRUCTORS
-from fulmen.compat.lightning.versions import Spelling
+from fulmen.compat.lightning.names import TABLE, Name
+from fulmen.compat.lightning.versions import NEWEST, Spelling
 
 PAGE = Path(__file__).parents[1] / "docs" / "compat.md"
 START, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
@@ -36,6 +38,35 @@ def constructors() -> str:
     return f"### Arguments of other classes\n\n| class | understood |\n|---|---|\n{rows}\n"
 
 
+def imports() -> str:
+    """What is under the names that the newest version does not have, and what is not offered."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for path, names in TABLE.items():
+        for name, entry in names.items():
+            if entry.last != NEWEST or entry.target is None:
+                place = path.replace("lightning.pytorch", "pytorch_lightning")
+                groups.setdefault((place, entry.last, outcome(name, entry)), []).append(f"`{name}`")
+    rows = "\n".join(
+        f"| `{path}` | {', '.join(names)} | {last} | {what} |" for (path, last, what), names in groups.items()
+    )
+    return f"### Imports\n\n| from | import | until | now |\n|---|---|---|---|\n{rows}\n"
+
+
+def outcome(name: str, entry: Name) -> str:
+    """Where something is now; else whether it can be imported, and what to use."""
+    if entry.target is None:
+        return f"{'cannot be made' if entry.stands_in else 'not offered'}: {entry.instead}"
+    module, _, attribute = entry.target.partition(":")
+    where = "understood" if module.startswith("fulmen.compat") else f"`{module}`"
+    return where if attribute == name else f"{where}: `{attribute}`"
+
+
+def migrations() -> str:
+    """What is done with files of before a version."""
+    rows = "\n".join(f"| {major}.{minor} | {what} |" for (major, minor), _, what in MIGRATIONS)
+    return f"### Checkpoints\n\n| of before | what they are read as |\n|---|---|\n{rows}\n"
+
+
 def tables() -> str:
     """All of them."""
     signatures = [
@@ -61,6 +92,8 @@ def tables() -> str:
         table("Attributes of the Trainer", attributes.OF_TRAINER),
         table("Attributes of modules", attributes.OF_MODULE),
         table("Attributes of datamodules", attributes.OF_DATAMODULE),
+        imports(),
+        migrations(),
     ))  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from fulmen.base import environ, extras
-from fulmen.base.report import warn
 from fulmen.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, Timer
 from fulmen.callbacks.model_summary import SummaryCallback
 from fulmen.callbacks.progress import default_progress_bar
@@ -211,14 +210,10 @@ def sort_plugins(plugins: Any) -> tuple[Precision | None, CheckpointIO | None, C
     return found.get(Precision), found.get(CheckpointIO), found.get(ClusterEnvironment)
 
 
-def arguments_from_environment(names: list[str]) -> dict[str, Any]:
-    """Arguments that `PL_TRAINER_<NAME>` variables set."""
+def arguments_from_environment() -> dict[str, Any]:
+    """What `PL_TRAINER_<NAME>` variables set, by name."""
     given = environ.read_prefixed("PL_TRAINER_")
-    for name in given.keys() - {name.upper() for name in names}:
-        near = did_you_mean(f"PL_TRAINER_{name}", [f"PL_TRAINER_{known.upper()}" for known in names])
-        hint = f"; {near}" if near else "."
-        warn(f"PL_TRAINER_{name} in the environment sets no argument of Trainer{hint}")
-    return {name: _literal(given[name.upper()]) for name in names if name.upper() in given}
+    return {name.lower(): _literal(text) for name, text in given.items()}
 
 
 def _literal(text: str) -> Any:

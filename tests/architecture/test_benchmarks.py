@@ -29,9 +29,15 @@ QUESTIONS = (
     "metrics: an update and its value, 80000 scores",
     "metrics: an update of five of one task",
     "metrics: accuracy over an epoch",
+    "distributed: a training step in two processes",
+    "distributed: the same with 5 values averaged over the processes each 50 steps, logged then",
+    "distributed: the same with 5 values averaged over the processes each 50 steps, logged in every step",
+    "distributed: from the command to a step",
 )
 METRICS_ASKED = (9, 9, 2, 1, 1)
-"""How many metrics each of the last questions is about."""
+"""How many metrics each of the questions about them is about."""
+DISTRIBUTED = 4
+"""How many questions follow them."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bars are drawn to a terminal, memory is read in /proc")
@@ -48,7 +54,7 @@ def test_the_table_answers_each_question() -> None:
     assert len(asked) == len(QUESTIONS)
     assert all(question in title for question, title in zip(QUESTIONS, asked, strict=True))
     answers = [row for row in rows if row[0].split(", ")[-1] == "fulmen"]
-    others = len(QUESTIONS) - len(METRICS_ASKED)
-    assert len(answers) == others + sum(METRICS_ASKED)
+    others = len(QUESTIONS) - len(METRICS_ASKED) - DISTRIBUTED
+    assert len(answers) == others + sum(METRICS_ASKED) + DISTRIBUTED
     assert all(float(least) <= float(middle) for _, least, middle, *_ in answers)
     assert answers[others - 1][1:3] == ["0", "0"]

@@ -141,6 +141,8 @@ pl.utilities.seed: seed_everything pl_worker_init_function reset_seed isolate_rn
 pl.utilities.cloud_io: load get_filesystem atomic_save
 pl.utilities.data: has_len has_iterable_dataset get_len extract_batch_size
 pl.utilities.argparse: add_argparse_args from_argparse_args parse_argparser parse_env_variables
+pl.utilities.argparse: get_init_arguments_and_types
+pl.trainer.connectors.accelerator_connector: _AcceleratorConnector
 pl.utilities.argparse_utils: add_argparse_args from_argparse_args
 pl.utilities.device_parser: parse_gpu_ids
 pl.utilities.model_utils: is_overridden
@@ -231,7 +233,7 @@ pl.utilities.cli: MODEL_REGISTRY CALLBACK_REGISTRY
 """What there is nothing for: an error says so when it is imported, and what to use."""
 
 CANNOT_BE_MADE = """
-pl.callbacks: StochasticWeightAveraging ModelPruning XLAStatsMonitor
+pl.callbacks: SpikeDetection ThroughputMonitor XLAStatsMonitor
 pl.loggers: WandbLogger MLFlowLogger CometLogger NeptuneLogger
 pl.strategies: FSDPStrategy DeepSpeedStrategy ModelParallelStrategy HPUParallelStrategy
 pl.plugins: BitsandbytesPrecisionPlugin XLACheckpointIO

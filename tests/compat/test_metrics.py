@@ -299,6 +299,8 @@ def test_the_declared_version_decides_where_both_understand() -> None:
 def test_what_no_version_takes_is_an_error() -> None:
     with pytest.raises(UnknownArgumentError, match=r"accuracy`[\s\S]*avrage=[\s\S]*class_reduction"):
         functional.accuracy(CHOSEN, LABELS, avrage="macro")
+    with pytest.raises(ConfigError, match="must be labels"):
+        metrics.Accuracy()(CHOSEN / 3, LABELS / 3)
     with pytest.raises(ConfigError, match="several classes"):
         metrics.F1(num_classes=1)(CHOSEN, LABELS)
     with pytest.raises(ConfigError, match="num_classes=2"):

@@ -11,7 +11,7 @@ from fulmen.runtime import clusters, rendezvous
 if __name__ == "__main__":
     environment = clusters.detect()
     world = clusters.world_of(environment, 1, 2)
-    limit = timedelta(seconds=60)
+    limit = timedelta(minutes=30)
     rendezvous.connect(environment, world, backend="gloo", timeout=limit, wait_s=float(sys.argv[1]))
     total = torch.tensor(world.rank + 1)
     distributed.all_reduce(total)

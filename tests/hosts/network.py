@@ -151,6 +151,10 @@ class Network:
         """Those that were switched on last under each name."""
         self._ports: dict[str, str] = {}
         """Where the hosts' cables are."""
+        self._switch: Host
+
+    def start(self) -> None:
+        """Switch the switch on."""
         self._switch = self._new("switch", self.addresses)
         self._switch.run("ip", "link", "add", "bridge", "type", "bridge")
         self._switch.run("ip", "link", "set", "bridge", "up")
@@ -192,6 +196,7 @@ def running(folder: Path, names: Sequence[str]) -> Iterator[Network]:
     """A switch that is there inside, and all hosts that are switched on meanwhile."""
     network = Network(folder, names)
     try:
+        network.start()
         yield network
     finally:
         network.stop()

@@ -149,18 +149,14 @@ def test_interfaces_that_lead_nowhere_are_an_error_everywhere(network: Network, 
     place = {"MASTER_ADDR": "alpha", "MASTER_PORT": "29500", "GLOO_SOCKET_IFNAME": "lo"}
     jobs = [
         network.switch_on(name).start(
-            sys.executable, MEETING, "5", folder=tmp_path, variables=VARIABLES | place | {"NODE_RANK": node}
+            sys.executable, MEETING, "10", folder=tmp_path, variables=VARIABLES | place | {"NODE_RANK": node}
         )
-        for node, name in enumerate_as_text(("alpha", "beta"))
+        for node, name in (("0", "alpha"), ("1", "beta"))
     ]
     for job in jobs:
         assert job.finish(PATIENCE_S) == 1
         assert "The processes have met, but cannot connect with each other" in job.said
         assert "GLOO_SOCKET_IFNAME" in job.said
-
-
-def enumerate_as_text(names: Sequence[str]) -> list[tuple[str, str]]:
-    return [(str(number), name) for number, name in enumerate(names)]
 
 
 # ------------------------------------------------------------------------------------------ a cable, a host

@@ -73,8 +73,13 @@ class Events(pl.Callback):
 class OwnCluster(ClusterEnvironment):
     """A cluster that nobody else knows: one process on each of its hosts."""
 
-    creates_processes_externally = True
-    main_port = 29507
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_port(self) -> int:
+        return 29507
 
     @property
     def main_address(self) -> str:
@@ -90,7 +95,8 @@ class OwnCluster(ClusterEnvironment):
     def global_rank(self) -> int:
         return os.environ["CLUSTER_HOSTS"].split().index(os.uname().nodename)
 
-    node_rank = global_rank
+    def node_rank(self) -> int:
+        return self.global_rank()
 
     def local_rank(self) -> int:
         return 0

@@ -50,6 +50,7 @@ MAKE: dict[str, Make] = {
     "ModelCheckpoint": lambda root: callbacks.ModelCheckpoint(
         root / "saved", monitor="val_loss", save_top_k=2
     ),
+    "ModelPruning": lambda root: callbacks.ModelPruning("l1_unstructured"),
     "OnExceptionCheckpoint": lambda root: callbacks.OnExceptionCheckpoint(root),
     "Timer": lambda root: callbacks.Timer("01:00:00:00"),
     "CSVLogger": lambda root: loggers.CSVLogger(root),
@@ -182,6 +183,8 @@ def same(one: Any, other: Any) -> bool:
     """Equality of states that may hold tensors."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 

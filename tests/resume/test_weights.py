@@ -11,6 +11,7 @@ from fulmen.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     EMAWeightAveraging,
+    ModelPruning,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -53,6 +54,19 @@ class PartByPart(BaseFinetuning):
                 optimizer.add_param_group({"params": names})
 
 
+def decaying(net: Any) -> Any:
+    return torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+
+
+def pruning(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """A case's arguments; what is hidden by masks decays all the same."""
+    return {
+        "module": lambda journal: Net(journal, configure=decaying),
+        "callbacks": lambda folder: [ModelPruning(*arguments, **options)],
+        "options": lambda: FOUR_EPOCHS,
+    }
+
+
 CASES = [
     Case(
         "backbone finetuning",
@@ -65,6 +79,27 @@ CASES = [
         module=lambda journal: Net(journal, configure=with_names),
         callbacks=lambda folder: [PartByPart()],
         options=lambda: FOUR_EPOCHS,
+    ),
+    Case("pruned by size", **pruning("l1_unstructured", amount=0.3)),
+    Case(
+        "pruned at random, masks stay, begins again at times",
+        **pruning(
+            "random_unstructured",
+            amount=0.2,
+            make_pruning_permanent=False,
+            use_lottery_ticket_hypothesis=lambda epoch: epoch in (0, 2),
+        ),
+    ),
+    Case(
+        "drawn anew after each validation",
+        **pruning(
+            "l1_unstructured",
+            amount=0.2,
+            use_global_unstructured=False,
+            resample_parameters=True,
+            parameter_names=["weight"],
+            prune_on_train_epoch_end=False,
+        ),
     ),
     Case(
         "stochastic weight averaging in place of a scheduler",

@@ -21,7 +21,7 @@ def as_archive(content: IO[bytes]) -> IO[bytes]:
 def without_discards(content: IO[bytes]) -> IO[bytes]:
     """A copy that takes the first of two equal objects, where pickle had made one twice to throw one away.
 
-    It does so with what holds a method of its own, such as the schedulers of torch before 1.13.
+    It does so with what holds a method of its own, as some schedulers did.
     """
     content.seek(0)
     if not zipfile.is_zipfile(content):

@@ -176,7 +176,7 @@ class ModelCheckpoint(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state; where it speaks of another folder than this run's, only the best path."""
+        """Take up a state of the same metric; where it speaks of another folder, only the best path."""
         if state_dict.get("monitor", self.monitor) != self.monitor:
             return
         self.best_model_path = state_dict["best_model_path"]
@@ -185,15 +185,11 @@ class ModelCheckpoint(Checkpoint):
             if self.dirpath is not None:  # else nothing is to be saved
                 warn(f"Checkpoints go to {self.dirpath}, not to {folder}, so that the ranking starts anew.")
             return
-        self.best_model_score = state_dict["best_model_score"]
+        ranking = ("best_model_score", "kth_best_model_path", "kth_value", "current_score", "last_model_path")
+        vars(self).update({name: state_dict[name] for name in ranking if name in state_dict})
         self.best_k_models = dict(state_dict.get("best_k_models", {}))
-        self.kth_best_model_path = state_dict.get("kth_best_model_path", "")
-        self.kth_value = state_dict.get("kth_value", self.kth_value)
-        self.current_score = state_dict.get("current_score")
-        self.last_model_path = state_dict.get("last_model_path", "")
         self.outdated = list(state_dict.get("outdated", [])) if self.own_start else []
-        self.due_step = state_dict.get("due_step", math.inf)
-        self.saved_step = state_dict.get("saved_step", 0)
+        self.due_step, self.saved_step = state_dict.get("due_step", math.inf), state_dict.get("saved_step", 0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or trainer.fast_dev_run:

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +50,9 @@ class ModelPruning(Callback):
         amount: a share of the parameters that are left, or a number of them; or a function of the epoch.
         apply_pruning: whether to prune, or a function that tells for an epoch.
         make_pruning_permanent: whether the masks are gone when training ends, and zeros in their place.
-        use_lottery_ticket_hypothesis: whether what is left begins again at its initial values, after each
-            pruning; or a function that tells for an epoch (Frankle and Carbin, 2018).
-        resample_parameters: whether these are drawn anew instead.
+        use_lottery_ticket_hypothesis: whether what the first pruning leaves begins again at its initial
+            values (Frankle and Carbin, 2018); or a function that tells after which epochs it does.
+        resample_parameters: whether it begins at values that are drawn anew instead, and after each pruning.
         pruning_dim: the dimension along which structured methods prune.
         pruning_norm: the `n` of "ln_structured".
         verbose: 1 to tell how much is pruned, 2 to tell it for each parameter.
@@ -100,7 +100,10 @@ class ModelPruning(Callback):
         self._places: list[Place] = []
         self._initial: list[Tensor] = []
         """The values that training began with."""
-        self._state: dict[str, Any] = {}
+        self._copies: dict[nn.Module, nn.Module] = {}
+        """The modules as they were then, where values are to be drawn anew."""
+        self._has_begun_again = False
+        self._loaded: dict[str, Any] = {}
 
     def filter_parameters_to_prune(self, parameters_to_prune: Sequence[Place] = ()) -> Sequence[Place]:
         """Override it to leave some out."""
@@ -110,13 +113,16 @@ class ModelPruning(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self._state = {}
+            self._loaded, self._initial, self._copies, self._has_begun_again = {}, [], {}, False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = _find_parameters(pl_module, self._given, self._names)
         self._places = list(self.filter_parameters_to_prune(found))
-        if self._state:
-            self._take_up()
+        if self._resamples:
+            self._copies = {part: copy.deepcopy(part) for part in dict(self._places)}
+        if self._loaded:
+            self._take_up(self._loaded)
+            self._loaded = {}
         elif self._uses_lottery:
             self._initial = [_value(place).detach().clone() for place in self._places]
 
@@ -150,8 +156,9 @@ class ModelPruning(Callback):
         if trainer.world_size > 1:  # each process draws its own random numbers
             for mask, shared in zip(masks, trainer.strategy.broadcast([m.cpu() for m in masks]), strict=True):
                 mask.copy_(shared)
-        if self._uses_lottery(epoch) if callable(self._uses_lottery) else self._uses_lottery:
+        if self._begins_again(epoch):
             self.apply_lottery_ticket_hypothesis()
+            self._has_begun_again = True
         if self._verbose:
             self._tell(before, amount)
 
@@ -163,17 +170,21 @@ class ModelPruning(Callback):
             for part, name in self._places:
                 self._method(part, name=name, amount=amount)
 
+    def _begins_again(self, epoch: int) -> bool:
+        if callable(self._uses_lottery):
+            return self._uses_lottery(epoch)
+        # After each of many prunings it would leave nothing trained.
+        return self._uses_lottery and (self._resamples or not self._has_begun_again)
+
     def apply_lottery_ticket_hypothesis(self) -> None:
         """Let what is left begin again."""
-        fresh: dict[nn.Module, nn.Module] = {}
-        for place, initial in zip(self._places, self._initial, strict=True):
-            part, name = place
-            if self._resamples and isinstance(getattr(part, "reset_parameters", None), Callable):
-                if part not in fresh:
-                    fresh[part] = _resampled(part)
-                initial = getattr(fresh[part], name).detach()
+        for part in self._copies.values():
+            if isinstance(part, _CanBeDrawnAnew):
+                part.reset_parameters()
+        for (part, name), initial in zip(self._places, self._initial, strict=True):
+            anew = isinstance(part, _CanBeDrawnAnew) and part in self._copies
             with torch.no_grad():
-                _value(place).copy_(initial)
+                _value((part, name)).copy_(getattr(self._copies[part], name) if anew else initial)
 
     def _tell(self, before: list[int], amount: Amount) -> None:
         after, sizes = [_zeros(place) for place in self._places], [_value(p).numel() for p in self._places]
@@ -190,24 +201,31 @@ class ModelPruning(Callback):
             pruned = {n: place for n, place in enumerate(self._places) if _is_pruned(place)}
             masks = {n: _mask(place).bool() for n, place in pruned.items()}
             hidden = {n: _value(place).detach()[~masks[n]] for n, place in pruned.items()}
-            self._state = {"masks": masks, "hidden": hidden, "initial": list(self._initial)}
-        return {**self._state}
+            return {
+                "masks": masks,
+                "hidden": hidden,
+                "initial": list(self._initial),
+                "has_begun_again": self._has_begun_again,
+            }
+        return {**self._loaded}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._state = {**state_dict}
+        self._loaded = {**state_dict}
 
-    def _take_up(self) -> None:
+    def _take_up(self, state: dict[str, Any]) -> None:
         """Prune what was pruned; what a mask hides is in no checkpoint's weights."""
+        self._has_begun_again = state["has_begun_again"]
         self._initial = [
             initial.to(_value(place).device)
-            for place, initial in zip(self._places, self._state["initial"], strict=False)
+            for place, initial in zip(self._places, state["initial"], strict=False)
         ]
-        for number, mask in self._state["masks"].items():
+        for number, kept in state["masks"].items():
             place = self._places[number]
-            mask = mask.to(_value(place).device)
-            prune.custom_from_mask(*place, mask=mask.to(_value(place).dtype))
+            value = _value(place)
+            kept = kept.to(value.device)
+            prune.custom_from_mask(*place, mask=kept.to(value.dtype))
             with torch.no_grad():
-                _value(place)[~mask] = self._state["hidden"][number].to(mask.device)
+                value[~kept] = state["hidden"][number].to(value.device)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -215,7 +233,14 @@ class ModelPruning(Callback):
         checkpoint["state_dict"] = _without_masks(checkpoint["state_dict"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_places": [], "_module": None}
+        return {**vars(self), "_places": [], "_copies": {}, "_module": None}
+
+
+@runtime_checkable
+class _CanBeDrawnAnew(Protocol):
+    """torch's layers."""
+
+    def reset_parameters(self) -> None: ...
 
 
 def _find_method(
@@ -242,18 +267,17 @@ def _find_method(
             )
         return partial(known[given], **needed) if needed else known[given]
     is_class = inspect.isclass(given) and issubclass(given, prune.BasePruningMethod)
-    if is_global and not (is_class and given.PRUNING_TYPE == "unstructured"):  # pyright: ignore[reportFunctionMemberAccess]
+    method: Any = given
+    if is_global and not (is_class and method.PRUNING_TYPE == "unstructured"):
         raise ConfigError(
             "Weights of different parameters are compared by a class that prunes single ones.",
             received=f"pruning_fn={given!r}",
             expected="a class like torch.nn.utils.prune.L1Unstructured",
             fix="use_global_unstructured=False",
         )
-    if is_class and not is_global:
-        return given.apply  # pyright: ignore[reportFunctionMemberAccess]
-    if not callable(given):
+    if not callable(method):
         raise ConfigError("The pruning method cannot be called.", received=repr(given))
-    return given
+    return method.apply if is_class and not is_global else method
 
 
 def _find_parameters(module: nn.Module, given: list[Place], names: list[str]) -> list[Place]:
@@ -299,15 +323,6 @@ def _zeros(place: Place) -> int:
 
 def _change(before: int, after: int, size: int) -> str:
     return f"{before}/{size} ({before / size:.2%}) -> {after}/{size} ({after / size:.2%})"
-
-
-def _resampled(part: nn.Module) -> Any:
-    """A copy that was initialised again."""
-    fresh: Any = copy.deepcopy(part)
-    for name in [name.removesuffix("_orig") for name in fresh._parameters if name.endswith("_orig")]:
-        prune.remove(fresh, name)
-    fresh.reset_parameters()
-    return fresh
 
 
 def _without_masks(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fulmen.base import files
 from fulmen.base.manifest import verify
-from fulmen.base.safe_load import Unrestored, everything_in, load_tensors
+from fulmen.base.safe_load import Unrestored, everything_in, load_tensors, unrestored_class
 from fulmen.engine import lightning_loops
 from fulmen.engine.checkpoint import OWN_KEY, VERSION_KEY
 from fulmen.engine.progress import Progress, QuietPoint
@@ -66,7 +66,8 @@ def report(path: str) -> dict[str, Any]:
         for name, value in _dict(checkpoint.get(key)).items()
     }
     states = _dict(checkpoint.get("callbacks"))
-    found["callbacks"] = {str(name): _singles(_dict(state)) for name, state in states.items()}
+    named = {str(unrestored_class(name) or name): _dict(state) for name, state in states.items()}
+    found["callbacks"] = {name: _singles(state) for name, state in named.items()}
     return found
 
 

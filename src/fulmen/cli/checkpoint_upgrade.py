@@ -60,7 +60,7 @@ def upgrade(path: str) -> list[str]:
         shutil.copyfileobj(original, copy)
     save_tensors(upgraded, path)
     return [
-        f"it was of Lightning {content.get(VERSION_KEY, 'before 0.9')}, and is kept as {backup}",
+        f"it was of Lightning {content.get(VERSION_KEY, '(unknown)')}, and is kept as {backup}",
         *changes,
     ]
 

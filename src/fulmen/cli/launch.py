@@ -49,10 +49,9 @@ def add_commands(groups: Any) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _launch(options: argparse.Namespace) -> int:
@@ -130,7 +129,7 @@ def _lines(options: argparse.Namespace, path: Path) -> Iterator[str]:
     yield f"# Written by `fulmen launch`. To submit it again: sbatch {shlex.quote(str(path))}"
     for name, value in wanted.items():
         if value is not None:
-            yield f"#SBATCH --{name}={value}"
+            yield f"#SBATCH --{name}={shlex.quote(str(value))}"
     yield f"# {NOTICE_S} s before its time is up, training is saved; the job starts again, and it goes on."
     yield from ("#SBATCH --requeue", f"#SBATCH --signal=USR1@{NOTICE_S}", "#SBATCH --open-mode=append")
     for line in options.sbatch or ():

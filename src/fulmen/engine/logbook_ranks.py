@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -57,31 +58,32 @@ def reduce_step_values(
     logbook: Logbook, slots: list[BaseSlot], module: nn.Module | None, *, all_had_batches: bool = True
 ) -> None:
     """Let the last values of those that are to be synchronised be those of all ranks that have one."""
-    combined = _combine(logbook, slots, module, _last_value, all_had_batches=all_had_batches, metrics=False)
+    parts_of = partial(_last_value, is_everywhere=all_had_batches)
+    combined = _combine(logbook, slots, module, parts_of, all_had_batches=all_had_batches, metrics=False)
     for slot, parts in combined:
         if not parts:
             continue
         assert isinstance(slot, Slot)
-        ranks, count = parts[0], parts[-1]
+        ranks, *count = parts
         if callable(slot.reduction):
             value: Any = slot.reduction(torch.stack([tensor for rank in ranks for tensor in rank]))
         else:
-            value = ranks[0][0] / count[0][0] if slot.reduction == "mean" else ranks[0][0]
+            value = ranks[0][0] / count[0][0][0] if count else ranks[0][0]
         if slot.fresh:
             slot.last = value
         else:  # the value of others, who had a batch where this rank had none
             slot.restore_step_values({slot.name: value})
 
 
-def _last_value(slot: BaseSlot) -> list[Part]:
+def _last_value(slot: BaseSlot, *, is_everywhere: bool) -> list[Part]:
     if not (isinstance(slot, Slot) and slot.arguments.sync_dist):
         return []
     reduction = slot.reduction
     if callable(reduction):
         return [Part([torch.as_tensor(slot.last).detach()] if slot.fresh else [], GATHER)]
     value = slot.last if slot.fresh else {"min": math.inf, "max": -math.inf}.get(reduction, 0.0)
-    tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-    if reduction != "mean":
+    tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    if reduction != "mean" or is_everywhere:
         return [Part([tensor if tensor.is_floating_point() else tensor.double()], reduction)]
     return [Part([tensor], "sum"), Part([torch.tensor(float(slot.fresh))], "sum")]
 

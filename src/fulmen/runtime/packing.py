@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +24,10 @@ GATHER = "gather"
 
 REDUCTIONS = ("sum", "max", "min")
 
-MARKED_NUMBERS = 256
+SUMS = ("sum", "mean")
+"""What can be had by adding."""
+
+MARKED_NUMBERS = 64
 """What a message with a mark holds, always: it has to be of one size where ranks have different parts."""
 
 
@@ -45,9 +49,9 @@ def combine(parts: Sequence[Part], collectives: Collectives) -> list[list[list[T
         if part.operation != GATHER:
             journeys.setdefault(_journey(part), []).append(index)
     for (operation, dtype), indices in sorted(journeys.items(), key=str):
-        reduced = _reduce([parts[i].tensors[0] for i in indices], collectives, operation, dtype)
+        reduced = _reduce([parts[i] for i in indices], collectives, operation, dtype)
         for index, tensor in zip(indices, reduced, strict=True):
-            combined[index] = [[tensor.to(parts[index].tensors[0].dtype)]]
+            combined[index] = [[tensor]]
     gathered = [index for index, part in enumerate(parts) if part.operation == GATHER]
     for of_rank in _gather([parts[i].tensors for i in gathered], collectives):
         for index, tensors in zip(gathered, of_rank, strict=True):
@@ -63,23 +67,26 @@ def combine_alike(
     The mark is in one message with the first sums, and these are as a rule all there is to combine.
     """
     halves = mark & 0xFFFF, mark >> 16
-    # Numbers are the same if the mean of their squares is the square of their mean; float64 adds these exactly.
-    moments = torch.tensor([number for half in halves for number in (half, half * half)], dtype=torch.float64)
-    room = MARKED_NUMBERS - len(moments)
+    moments = [float(number) for half in halves for number in (half, half * half)]
     along: list[int] = []
+    room = MARKED_NUMBERS - len(moments)
     for index, part in enumerate(parts):
-        if part.operation == "sum" and not part.tensors[0].is_complex() and part.tensors[0].numel() <= room:
+        if part.operation in SUMS and _journey(part) == _SUM and part.tensors[0].numel() <= room:
             along.append(index)
             room -= part.tensors[0].numel()
-    if along:
-        moments = moments.to(parts[along[0]].tensors[0].device)
-    message = [moments, *(parts[index].tensors[0] for index in along), moments.new_zeros(room)]
-    [[[moments]], *sums, _] = combine([Part([tensor], "sum") for tensor in message], collectives)
-    sum_1, squares_1, sum_2, squares_2 = map(int, moments.tolist())
+    runs = _runs([parts[index] for index in along])
+    device = parts[along[0]].tensors[0].device if along else torch.device("cpu")
+    numbers = moments + [0.0] * (MARKED_NUMBERS - len(moments))
+    message = torch.tensor(numbers, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    _put(runs, message, len(moments))
+    message = collectives.all_reduce(message, "sum")
+    sum_1, squares_1, sum_2, squares_2 = map(int, message.tolist()[: len(moments)])
+    # Numbers are the same where the mean of their squares is the square of their mean. These sums are exact.
     if sum_1**2 != squares_1 * collectives.size or sum_2**2 != squares_2 * collectives.size:
         return None
-    others = [index for index in range(len(parts)) if index not in along]
-    combined = dict(zip(along, sums, strict=True))
+    sums = _take(runs, message, len(moments), collectives.size)
+    combined = {index: [[tensor]] for index, tensor in zip(along, sums, strict=True)}
+    others = [index for index in range(len(parts)) if index not in combined]
     combined.update(zip(others, combine([parts[index] for index in others], collectives), strict=True))
     return [combined[index] for index in range(len(parts))]
 
@@ -89,23 +96,60 @@ def _journey(part: Part) -> tuple[str, torch.dtype]:
 
     float64 holds sums of counts up to 2**53, more than anything is counted to, but not every integer.
     """
-    if part.tensors[0].is_complex():
-        return part.operation, torch.complex128
-    whole = part.operation != "sum" and not part.tensors[0].dtype.is_floating_point
-    return part.operation, torch.int64 if whole else torch.float64
+    operation = "sum" if part.operation in SUMS else part.operation
+    dtype = part.tensors[0].dtype
+    if dtype.is_complex:
+        return operation, torch.complex128
+    return operation, torch.float64 if operation == "sum" or dtype.is_floating_point else torch.int64
 
 
-def _reduce(
-    tensors: list[Tensor], collectives: Collectives, operation: str, dtype: torch.dtype
-) -> list[Tensor]:
-    device = tensors[0].device
+_SUM = ("sum", torch.float64)
+
+
+def _reduce(parts: list[Part], collectives: Collectives, operation: str, dtype: torch.dtype) -> list[Tensor]:
+    device = parts[0].tensors[0].device
     if device.type == "mps" and dtype is torch.float64:
         dtype = torch.float32
-    flat = torch.cat([tensor.detach().reshape(-1).to(device, dtype) for tensor in tensors])
+    runs = _runs(parts)
+    flat = torch.empty(sum(part.tensors[0].numel() for part in parts), dtype=dtype, device=device)
+    _put(runs, flat, 0)
     extremum = operation != "sum" and dtype.is_floating_point
     whole = _extremum(flat, collectives, operation) if extremum else collectives.all_reduce(flat, operation)
-    reduced = whole.split([tensor.numel() for tensor in tensors])
-    return [part.reshape(tensor.shape) for part, tensor in zip(reduced, tensors, strict=True)]
+    return _take(runs, whole, 0, collectives.size)
+
+
+def _runs(parts: list[Part]) -> list[list[Part]]:
+    """Neighbours that are handled as one tensor: single numbers of a kind, of which there may be hundreds."""
+
+    def kind(part: Part) -> Any:
+        tensor = part.tensors[0]
+        return id(part) if tensor.dim() else (part.operation, tensor.dtype, tensor.device)
+
+    return [list(run) for _, run in groupby(parts, kind)]
+
+
+def _put(runs: list[list[Part]], flat: Tensor, position: int) -> None:
+    """Write the tensors, one after the other, from a position on."""
+    for run in runs:
+        tensors = [part.tensors[0].detach() for part in run]
+        numbers = torch.stack(tensors) if len(run) > 1 else tensors[0].reshape(-1)
+        flat[position : position + numbers.numel()].copy_(numbers)
+        position += numbers.numel()
+
+
+def _take(runs: list[list[Part]], flat: Tensor, position: int, size: int) -> list[Tensor]:
+    """What has become of the tensors, with the types and shapes that they had."""
+    taken: list[Tensor] = []
+    for run in runs:
+        first = run[0].tensors[0]
+        count = len(run) * first.numel()
+        numbers = flat[position : position + count]
+        if run[0].operation == "mean":
+            numbers = numbers / size
+        numbers = numbers.to(first.dtype)
+        taken += numbers.unbind() if len(run) > 1 else [numbers.reshape(first.shape)]
+        position += count
+    return taken
 
 
 def _extremum(flat: Tensor, collectives: Collectives, operation: str) -> Tensor:

@@ -73,7 +73,7 @@ def connect(
     own = Presence(
         rank=world.rank, local_rank=world.local_rank, node=world.node, size=world.size,
         host=socket.gethostname(), pid=os.getpid(), mark=uuid.uuid4().hex,
-        address=None if file is not None else address_towards(environment.main_address),
+        address=address_towards(environment.main_address) if world.rank and file is None else None,
     )  # fmt: skip
     try:
         name, present = RollCall(store, own, wait_s=wait_s, check=_check_not_given_up).hold()
@@ -108,8 +108,8 @@ def _make_group(
     store: Any, world: World, backend: str, timeout: timedelta, device: torch.device | None, wait_s: float
 ) -> None:
     with_gloo = "gloo" in backend
-    # Where one process cannot connect to another one, that one is not told, and waits for it.
-    limit = min(timeout, timedelta(seconds=wait_s)) if with_gloo else timeout
+    # A process to which another one cannot connect is not told so: it waits, in gloo five times as long.
+    limit = min(timeout, timedelta(seconds=wait_s / 2)) if with_gloo else timeout
     try:
         distributed.init_process_group(
             backend, store=store, rank=world.rank, world_size=world.size, timeout=limit,

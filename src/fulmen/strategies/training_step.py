@@ -32,11 +32,13 @@ class TrainingStep(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """One training step."""
         weight = self.weight
+        if weight == 1.0:
+            return self._step(*args, **kwargs)
         if weight == 0.0:
             return self._nothing()
         returned = self._step(*args, **kwargs)
         loss = returned.get("loss") if isinstance(returned, Mapping) else returned
-        if weight != 1.0 and isinstance(loss, Tensor) and loss.requires_grad:
+        if isinstance(loss, Tensor) and loss.requires_grad:
             loss.register_hook(lambda gradient: gradient * weight)
         return returned
 

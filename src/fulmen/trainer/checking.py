@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fulmen import build
+from fulmen.base.report import warn
 from fulmen.base.seams import Arguments, outer
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
@@ -24,16 +25,18 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def checked_init(self: Any, *positional: Any, **keywords: Any) -> None:
-        interpreted = outer().constructor("Trainer", Arguments(positional, keywords))
+        of_environment = build.arguments_from_environment()
+        interpreted = outer().constructor("Trainer", Arguments(positional, of_environment | keywords))
         arguments = interpreted.keywords
         if interpreted.positional:
             raise TypeError("Trainer takes keyword arguments only: Trainer(max_epochs=3)")
-        for name in arguments:
-            if name not in names:
+        for name in arguments.keys() - set(names):
+            if name in keywords:
                 raise UnknownArgumentError(
                     "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, names)
                 )
-        arguments = build.arguments_from_environment(names) | arguments
+            warn(f"PL_TRAINER_{name.upper()} in the environment sets no argument of Trainer{_hint(name, names)}")
+            del arguments[name]
         if arguments.get("model_registry") is not None:
             raise ConfigError(
                 "`model_registry` names a registry, and this version uploads to none.",
@@ -47,6 +50,11 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
             interpreted.finish(self)
 
     return checked_init
+
+
+def _hint(name: str, names: list[str]) -> str:
+    near = did_you_mean(f"PL_TRAINER_{name.upper()}", [f"PL_TRAINER_{known.upper()}" for known in names])
+    return f"; {near}" if near else "."
 
 
 def checked_subjects(

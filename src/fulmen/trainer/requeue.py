@@ -75,8 +75,8 @@ class Requeue:
     def _noted(self) -> str | None:
         if not files.exists(self._note):
             return None
-        with files.open_file(self._note) as note:
-            return note.read()
+        with files.open_file(self._note, "rb") as note:
+            return os.fsdecode(note.read())
 
     def _forget(self, strategy: Strategy) -> None:
         self._remove(self._noted(), strategy)
@@ -91,7 +91,7 @@ class Requeue:
         saved = run.last_saved
         if saved is not None:
             before = self._noted()
-            files.write_whole(self._note, lambda file: file.write(saved.encode()))
+            files.write_whole(self._note, lambda file: file.write(os.fsencode(saved)))
             if before != saved:
                 self._remove(before, run.strategy)
         if run.signals.noted != self.signal:

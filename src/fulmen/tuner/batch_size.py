@@ -61,6 +61,8 @@ class BatchSizeSearch:
 
     def run(self, rehearsal: Rehearsal) -> int:
         """Search, and let module or datamodule have what was found."""
+        if rehearsal.shares_data:
+            raise UsageError("The batch size is searched for by a single process.", fix="devices=1")
         name = find_attribute(rehearsal, [self.batch_arg_name], "batch_arg_name")
         if rehearsal.given_loaders is not None:
             raise UsageError(
@@ -68,8 +70,6 @@ class BatchSizeSearch:
                 fix="define the loaders in the module or the datamodule, where they use "
                 f"`self.{self.batch_arg_name}`",
             )
-        if rehearsal.shares_data:
-            raise UsageError("The batch size is searched for by a single process.", fix="devices=1")
         before = read_attribute(rehearsal, name)
         try:
             found = self._search(rehearsal, name)

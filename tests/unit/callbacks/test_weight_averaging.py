@@ -17,6 +17,7 @@ from fulmen.callbacks import (
     EMAWeightAveraging,
     LambdaCallback,
     ModelCheckpoint,
+    OnExceptionCheckpoint,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -335,3 +336,20 @@ def test_accumulated_batches_count_once(tmp_path: Path) -> None:
     callback = Counts()
     make_trainer(tmp_path, callback, max_epochs=2, accumulate_grad_batches=2).fit(Net(), points())
     assert callback.steps == [0, 1, 2, 3]
+
+
+def test_what_is_saved_after_an_error_in_a_validation_holds_both(tmp_path: Path) -> None:
+    """The saver is told of it before the weights are those of training again."""
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("in the validation")
+
+    failing, saver = LambdaCallback(on_validation_batch_end=fail), OnExceptionCheckpoint(tmp_path, "x")
+    module = Net()
+    with pytest.raises(RuntimeError, match="in the validation"):
+        make_trainer(tmp_path, saver, EMAWeightAveraging(decay=0.5), failing).fit(
+            module, points(), one_point()
+        )
+    saved = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    assert_same(saved["current_model_state"], weights(module))
+    assert not torch.equal(saved["state_dict"]["net.0.weight"], weights(module)["net.0.weight"])

@@ -81,6 +81,21 @@ def test_small_job_has_few_lines(tmp_path: Path) -> None:
     assert text.endswith(f"\nsrun {sys.executable} train.py\n")
 
 
+def test_names_with_spaces_are_quoted(script: Path, tmp_path: Path) -> None:
+    script.rename(tmp_path / "my train.py")
+    assert main(("launch", "my train.py", "--on", "slurm", "--no-submit")) == 0
+    text = (tmp_path / "my train.sbatch").read_text()
+    assert "#SBATCH --job-name='my train'\n" in text
+    assert text.endswith(f"\nsrun {sys.executable} 'my train.py'\n")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_counts_are_whole_numbers(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(("launch", "train.py", f"--devices={count}"))
+    assert f"'{count}' is not a whole number of at least 1" in capsys.readouterr().err
+
+
 def test_job_that_is_there_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

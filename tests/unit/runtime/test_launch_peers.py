@@ -19,6 +19,7 @@ from fulmen.runtime.launch.peers import Peers
 FINE = "pass"
 FAILS = "raise SystemExit(3)"
 STAYS = "import time; print('up', flush=True); time.sleep(60)"
+WORKS = "import time\nwhile time.process_time() < 2: pass"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAYS
 
 
@@ -85,8 +86,14 @@ def test_failure_of_a_peer_is_told_at_once_and_later(start: Any, caplog: pytest.
 def test_peers_that_are_late_are_ended_and_named(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert not start(STAYS, FINE, DEAF).end()
     assert [record.message for record in caplog.records] == [
-        "Rank 1 and Rank 3 did not come to the script's end. Stopped, 0.5 s after this process had."
+        "Rank 1 and Rank 3 did not come to the script's end: stopped after 0.5 idle s."
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_peers_that_are_at_work_are_waited_for(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert start(WORKS, FINE).end()
+    assert not caplog.records
 
 
 def test_after_an_error_here_nobody_else_is_to_blame(start: Any, caplog: pytest.LogCaptureFixture) -> None:

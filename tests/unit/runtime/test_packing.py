@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fulmen.runtime.collectives import Alone, Collectives
-from fulmen.runtime.packing import GATHER, Part, combine
+from fulmen.runtime.packing import GATHER, Part, combine, combine_alike
 
 
 class Recorder(Collectives):
@@ -46,6 +46,32 @@ class Recorder(Collectives):
 
     def barrier(self, name: str | None = None) -> None:
         raise NotImplementedError
+
+
+class Beside(Recorder):
+    """Beside another rank, of whom it is known what it sends."""
+
+    size = 2
+
+    def __init__(self, sent_by_other: list[Tensor]) -> None:
+        super().__init__()
+        self.sent: list[Tensor] = []
+        self._others = iter(sent_by_other)
+
+    def all_reduce(self, tensor: Tensor, op: str) -> Tensor:
+        self.sent.append(tensor.clone())
+        other = next(self._others, torch.zeros_like(tensor))
+        return {"sum": torch.add, "max": torch.maximum}[op](tensor, other)
+
+
+def sent_by(parts: list[Part], mark: int) -> list[Tensor]:
+    """What a rank sends if the others are as it is."""
+    sent: list[Tensor] = []
+    for _ in range(3):  # each time, it hears of one answer more
+        rank = Beside(sent)
+        combine_alike(parts, rank, mark)
+        sent = rank.sent
+    return sent
 
 
 EVERYTHING = [
@@ -92,3 +118,53 @@ def test_nothing_to_combine_needs_no_collective(operation: str) -> None:
     recorder = Recorder()
     assert combine([], recorder) == []
     assert recorder.calls == []
+
+
+def test_ranks_with_one_mark_combine_sums_in_one_message() -> None:
+    theirs = [Part([torch.tensor(value)], "sum") for value in (0.5, 0.25)]
+    ours = [Part([torch.tensor(value)], "sum") for value in (1.0, 2.0)]
+    theirs.append(Part([torch.tensor([1, 2])], "sum"))
+    ours.append(Part([torch.tensor([10, 20])], "sum"))
+    theirs += [Part([torch.tensor(1.0)], "mean"), Part([torch.tensor(float("nan"))], "mean")]
+    ours += [Part([torch.tensor(2.0)], "mean"), Part([torch.tensor(1.0)], "mean")]
+    rank = Beside(sent_by(theirs, 0xDEADBEEF))
+    combined = combine_alike(ours, rank, 0xDEADBEEF)
+    assert len(rank.sent) == 1
+    assert combined is not None
+    first, second, whole, mean, not_a_number = [tensor for [[tensor]] in combined]
+    assert (first.item(), second.item(), mean.item()) == (1.5, 2.25, 1.5)
+    assert whole.tolist() == [11, 22]
+    assert whole.dtype is torch.int64
+    assert (first.dtype, mean.dtype) == (torch.float32, torch.float32)
+    assert not_a_number.isnan()
+
+
+@pytest.mark.parametrize("mark", [0, 1, 0x10000, 0xFFFF0000, 0xFFFFFFFF])
+@pytest.mark.parametrize("other", [0, 1, 0x10000, 0xFFFF0000, 0xFFFFFFFF])
+def test_ranks_with_different_marks_find_out(mark: int, other: int) -> None:
+    theirs = [Part([torch.tensor(1.0)], "sum")] * 100
+    ours = [Part([torch.tensor(True)], "max")]
+    parts = theirs if mark == other else ours
+    combined = combine_alike(parts, Beside(sent_by(theirs, other)), mark)
+    assert (combined is not None) == (mark == other)
+
+
+def test_what_has_no_room_beside_the_mark_follows() -> None:
+    theirs = [Part([torch.full((), float(i))], "sum") for i in range(200)]
+    theirs[7:7] = [Part([torch.tensor(5)], "max"), Part([torch.arange(1000.0)], "sum")]
+    rank = Beside(sent_by(theirs, 1))
+    combined = combine_alike(theirs, rank, 1)
+    assert len(rank.sent) == 3
+    assert combined is not None
+    [[most]], [[long]] = combined[7:9]
+    assert most.item() == 5
+    assert torch.equal(long, 2 * torch.arange(1000.0))
+    numbers = [tensor.item() for [[tensor]] in combined[:7] + combined[9:]]
+    assert numbers == [2.0 * i for i in range(200)]
+
+
+def test_alone_a_mark_changes_nothing() -> None:
+    combined = combine_alike(EVERYTHING, Alone(), 12345)
+    assert combined is not None
+    for part, [tensors] in zip(EVERYTHING, combined, strict=True):
+        assert all(map(torch.equal, tensors, part.tensors))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from fulmen.runtime.collectives import Alone
 from fulmen.runtime.watch import ends, watcher
 from fulmen.runtime.watch.ends import Centre, Member
 from fulmen.runtime.watch.verdicts import Limits, Process
+from fulmen.runtime.watch.watcher import Glance
 from fulmen.runtime.watch.wire import LONGEST_MESSAGE_BYTES, Wire
 from fulmen.runtime.world import World
 
@@ -163,6 +166,38 @@ def test_messages_come_whole() -> None:
     wire.send({"to": "nobody"})
     wire.close()
     assert LONGEST_MESSAGE_BYTES > 1 << 20
+
+
+@pytest.mark.parametrize("said", [b"7\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"GET / HTTP/1.1\r\n"])
+def test_what_strangers_say_is_no_message(said: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = Wire(theirs)
+        ours.sendall(said)
+        while (heard := wire.receive()) == []:
+            pass
+        assert heard is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_glances_tell_work_from_rest() -> None:
+    program = "import sys; print(flush=True)\nfor line in sys.stdin:\n while True: pass"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        wait_until(lambda: not Glance.at(process.pid).would_go_on)
+        before = Glance.at(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: Glance.at(process.pid).processor_s > before.processor_s + 0.1)
+        assert Glance.at(process.pid).would_go_on
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not Glance.at(process.pid).would_go_on)
+        process.kill()
+    assert Glance.at(2**30) == Glance()
 
 
 def test_nobody_watches_a_process_alone() -> None:

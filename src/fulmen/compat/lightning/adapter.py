@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fulmen.callbacks import ModelCheckpoint, ProgressBar
+from fulmen.callbacks import BaseFinetuning, ModelCheckpoint, ProgressBar
 from fulmen.compat.lightning import hooks, steps
 from fulmen.compat.lightning.arguments import OldSettings
 from fulmen.compat.lightning.calls import called_as
@@ -84,10 +84,13 @@ class LightningAdapter(Adapter):
         for kind, source in run.sources.items():
             combining = settings.multiple_trainloader_mode
             run.sources[kind] = OldSource(kind, source.given, source.owners, combining)
-        if hooks.defines(run.module, "get_progress_bar_dict"):
-            for bar in run.callbacks:
-                if isinstance(bar, ProgressBar):
-                    vars(bar)["get_metrics"] = lambda trainer, module: module.get_progress_bar_dict()
+        for callback in run.callbacks:
+            if isinstance(callback, ProgressBar) and hooks.defines(run.module, "get_progress_bar_dict"):
+                vars(callback)["get_metrics"] = lambda trainer, module: module.get_progress_bar_dict()
+            elif isinstance(callback, BaseFinetuning):
+                signature = hooks.old_signature(callback, "finetune_function")
+                if signature is not None and "finetune_function" not in vars(callback):
+                    vars(callback)["finetune_function"] = called_as(signature, callback.finetune_function, self)
         if settings.resume_from_checkpoint and run.fn is TrainerFn.FITTING and run.ckpt_path is None:
             run.ckpt_path = str(settings.resume_from_checkpoint)
 

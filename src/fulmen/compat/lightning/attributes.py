@@ -225,7 +225,16 @@ OF_MODULE: tuple[OldAttribute, ...] = (
 )  # fmt: skip
 """Attributes of a module that are gone; its methods stand in module_methods.py."""
 
+def _size(data: Any) -> Callable[..., Any]:
+    return lambda dim=None: data.dims if dim is None else data.dims[dim]
+
+
 OF_DATAMODULE: tuple[OldAttribute, ...] = (
+    *(
+        OldAttribute(name, last="1.6", modern="an attribute of your own")
+        for name in ("train_transforms", "val_transforms", "test_transforms", "dims")
+    ),
+    OldAttribute("size", last="1.6", modern="an attribute of your own", shows=_size),
     OldAttribute("has_prepared_data", last="1.5", modern="nothing", shows=lambda d: d.trainer is not None),
     OldAttribute("has_setup_fit", last="1.5", modern="nothing", shows=lambda d: d.trainer is not None),
     OldAttribute("has_setup_test", last="1.5", modern="nothing", shows=lambda d: d.trainer is not None),

@@ -49,6 +49,7 @@ def _filled(adapter: LightningAdapter, hook: str) -> dict[str, Callable[[], Any]
     return {
         "dataloader_idx": lambda: 0,
         "optimizer_idx": lambda: adapter.optimizer_idx,
+        "opt_idx": lambda: adapter.optimizer_idx,
         "optimizer": lambda: adapter.optimizer,
         "hiddens": lambda: adapter.hiddens,
         "outputs": lambda: adapter.results.of_epoch(stage),

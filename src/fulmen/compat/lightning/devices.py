@@ -76,6 +76,15 @@ def get_nvidia_gpu_stats(device: torch.device) -> dict[str, float]:
     return CUDAAccelerator().stats(device)
 
 
+class _AcceleratorConnector:
+    """What libraries ask which devices a Trainer with such arguments would have."""
+
+    def __init__(self, *, devices: Any = "auto", accelerator: Any = "auto", **others: Any) -> None:
+        found = find_accelerator(accelerator)
+        self._accelerator_flag = found.name
+        self._devices_flag = found.device_count() if devices == "auto" else devices
+
+
 # ---------------------------------------------------------------------------------------------------- memory
 
 

@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from fulmen.compat.lightning.names import PACKAGES, TABLE, Name
-from fulmen.compat.lightning.versions import NEWEST, Spelling, declared
+from fulmen.compat.lightning.versions import NEWEST, VERSIONS, declared
 from fulmen.errors import FulmenError, UsageError, did_you_mean
 
-old_names_in_use: dict[str, Spelling] = {}
-"""Names and paths that code has asked for and that the newest version does not have."""
+
+_order = VERSIONS.index
 
 
 class NotOffered(FulmenError, ModuleNotFoundError):
@@ -60,7 +60,6 @@ class LightningModuleAlias(ModuleType):
         if entry is None or (entry.target is None and not entry.stands_in):
             raise AttributeError(str(_not_offered(f"{self.__name__}.{name}", self._path, name)))
         value = vars(self)[name] = look_up(name, entry, old=self._means_the_old(entry))
-        _note(f"{self._path}.{name}", entry.last)
         return value
 
     def _means_the_old(self, entry: Name) -> bool:
@@ -110,11 +109,6 @@ def _names_in(path: str, version: str) -> Iterator[str]:
             yield name
 
 
-def _note(name: str, last: str) -> None:
-    if last != NEWEST:
-        old_names_in_use[name] = Spelling(name, last=last)
-
-
 def _submodules(path: str) -> Iterator[str]:
     for known in TABLE:
         parent, _, name = known.rpartition(".")
@@ -152,8 +146,7 @@ class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return LightningModuleAlias(spec.name, place)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run; that somebody asked for it may say how old a script is."""
-        _note(module._path, _last_version_with(module._path))
+        """Nothing to run."""
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None
@@ -163,10 +156,6 @@ class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         for package in PACKAGES:
             if asked is None or _normalized(asked) == _normalized(package):
                 yield _AliasDistribution(package)
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _normalized(name: str) -> str:
@@ -213,4 +202,3 @@ def uninstall() -> None:
     for name, module in list(sys.modules.items()):
         if isinstance(module, LightningModuleAlias):
             del sys.modules[name]
-    old_names_in_use.clear()

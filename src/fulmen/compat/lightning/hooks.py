@@ -114,6 +114,7 @@ MODERN: dict[str, tuple[str, ...]] = {
     "transfer_batch_to_device": ("batch", "device", "dataloader_idx"),
     "on_save_checkpoint": ("checkpoint",),
     "on_load_checkpoint": ("checkpoint",),
+    "finetune_function": ("optimizer",),
 }
 """What the engine passes, in this order; in evaluation with a loader's index too, if there are several."""
 
@@ -165,6 +166,7 @@ CHANGED: tuple[OldSignature, ...] = (
     OldSignature("lr_scheduler_step", ("scheduler", _INDEX, "metric"), "1.6", "1.9", owners=(MODULE,)),
     OldSignature("transfer_batch_to_device", ("batch", "device"), last="1.5", owners=(MODULE, DATAMODULE)),
     OldSignature("on_save_checkpoint", (), last="1.2", owners=(CALLBACK,)),
+    OldSignature("finetune_function", ("optimizer", "opt_idx"), "1.2", "1.9", owners=(CALLBACK,)),
     OldSignature("on_load_checkpoint", ("callback_state",), "1.3", "1.7", owners=(CALLBACK,)),
 )  # fmt: skip
 """Each signature that has changed, as it was. `setup(step)`, with any name, is called by position."""

@@ -7,7 +7,7 @@ import pickle
 from argparse import Namespace
 from collections.abc import Iterable, MutableMapping
 from types import FrameType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from fulmen.base.report import warn
 from fulmen.core.hparams import HyperparametersMixin
@@ -95,6 +95,16 @@ def parse_class_init_keys(cls: type) -> tuple[str, str | None, str | None]:
         return next((parameter.name for parameter in parameters if parameter.kind is kind), None)
 
     return parameters[0].name, named(inspect.Parameter.VAR_POSITIONAL), named(inspect.Parameter.VAR_KEYWORD)
+
+
+def get_init_arguments_and_types(cls: type) -> list[tuple[str, tuple[Any, ...], Any]]:
+    """The name, the types and the default of each argument of a class's `__init__`."""
+    hints = get_type_hints(cls.__init__)
+    return [
+        (name, get_args(hints.get(name)) or (hints.get(name, parameter.annotation),), parameter.default)
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
 
 
 def get_init_args(frame: FrameType) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def find_position(run: Run, epoch: int, global_step: int) -> None:
         progress.total_batch += progress.batch
         progress.point = QuietPoint.VALIDATED
         info(f"It was saved in epoch {under_way}, after {progress.batch} of {int(batches)} batches.")
-    for config in run.schedulers:
-        _catch_up(config, progress.window if config.interval == "step" else progress.epoch)
+    for config in run.schedulers if run.module.automatic_optimization else ():
+        _catch_up(run, config, progress.window if config.interval == "step" else progress.epoch)
 
 
 def _counted(run: Run, global_step: int) -> int | None:
@@ -83,9 +83,9 @@ def _locate(updates: int, windows_in: Callable[[int], int]) -> tuple[int, int]:
     return epoch, updates
 
 
-def _catch_up(config: LRSchedulerConfig, finished: int) -> None:
+def _catch_up(run: Run, config: LRSchedulerConfig, finished: int) -> None:
     """Step a scheduler whose state was saved a moment before it stepped."""
     due = finished // config.frequency
     scheduler: Any = config.scheduler
     if not config.reduce_on_plateau and getattr(scheduler, "last_epoch", None) == due - 1:
-        scheduler.step()
+        run.module.lr_scheduler_step(scheduler, None)

@@ -38,6 +38,8 @@ class Results:
         for stage in STAGES:
             if self._wants(stage):
                 self._outputs[stage] = {}
+        self._begun: set[str] = set()
+        """The stages of which an epoch has begun in this run."""
 
     def _wants(self, stage: str) -> bool:
         run, event = self._run, f"on_{STAGES[stage]}_epoch_end"
@@ -100,29 +102,26 @@ class Results:
         for stage, outputs in self._outputs.items():
             kind = STAGES[stage]
             if event == f"on_{kind}_epoch_start":
-                return [outputs.clear]
+                return [partial(self._begin, stage)]
             if event == f"on_{kind}_batch_end":
-                return [partial(self._collect, outputs)]
+                return [partial(self._collect, stage)]
             if event == f"on_{kind}_epoch_end" and self._are_metrics(stage):
                 own = hooks.defines(self._run.module, f"{stage}_epoch_end")
                 return [] if own else [partial(self._take_as_metrics, outputs)]
         return []
 
-    def _collect(
-        self,
-        collected: dict[int, list[Any]],
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not collected and batch_idx and not dataloader_idx:
+    def _begin(self, stage: str) -> None:
+        self._begun.add(stage)
+        self._outputs[stage].clear()
+
+    def _collect(self, stage: str, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if stage not in self._begun:
             warn_once("The outputs of the batches before this checkpoint are not among those of the epoch.")
         if outputs is None or (isinstance(outputs, Mapping) and not outputs):  # a batch that was skipped
             return
         if not self._era.counts_each_optimizer:  # the graph was let go of up to 1.5
             outputs = map_leaves(outputs, Tensor, Tensor.detach)
-        collected.setdefault(dataloader_idx, []).append(outputs)
+        self._outputs[stage].setdefault(dataloader_idx, []).append(outputs)
 
     def of_epoch(self, stage: str) -> list[Any]:
         """All that was returned: a list, one per loader where there are several."""

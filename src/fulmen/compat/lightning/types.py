@@ -22,6 +22,8 @@ EPOCH_OUTPUT: TypeAlias = list[STEP_OUTPUT]
 TRAIN_DATALOADERS: TypeAlias = Any
 EVAL_DATALOADERS: TypeAlias = DataLoader | Sequence[DataLoader]
 
+_EVALUATE_OUTPUT: TypeAlias = list[Mapping[str, float]]
+_PREDICT_OUTPUT: TypeAlias = list[Any]
 _METRIC: TypeAlias = Any
 _METRIC_COLLECTION: TypeAlias = Any
 _PATH: TypeAlias = str | os.PathLike

@@ -11,18 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fulmen.base import report
 from fulmen.errors import DistributedError
 from fulmen.runtime import rendezvous
 from fulmen.runtime.launch.launcher import how_ended
+from fulmen.runtime.watch.place import IDLE_SHARE
+from fulmen.runtime.watch.watcher import Glance
 
 GRACE_S = 5.0
 """How long this process may go on after another one has failed: what it waits for may never come."""
 
 END_OF_SCRIPT_S = 30.0
-"""How long, at the script's end, the others may take to come there as well."""
+"""How long, at the script's end, the others may do nothing and not come there as well."""
 
 END_OF_FAILURE_S = 2.0
 """The same, after an error."""
@@ -69,16 +71,18 @@ class Peers:
 
     def end(self) -> bool:
         """Wait for the others to end, and end those that do not; whether all have ended well."""
-        failed = self._failed_here or self._failure is not None
-        patience_s = END_OF_FAILURE_S if failed else END_OF_SCRIPT_S
-        try:
-            late = self._wait(patience_s)
-        except KeyboardInterrupt:
-            late = []
-        if late and not failed:
+        late: list[int] = []
+        with suppress(KeyboardInterrupt):
+            if self._failed_here or self._failure is not None:
+                self._wait(END_OF_FAILURE_S)
+            else:
+                late = self._wait_for_those_at_work(END_OF_SCRIPT_S)
+        if late:
             ranks = " and ".join(f"Rank {rank}" for rank in late)
-            self._failure = f"{ranks} did not come to the script's end."
-            report.log.error("%s Stopped, %g s after this process had.", self._failure, patience_s)
+            self._failure = (
+                f"{ranks} did not come to the script's end: stopped after {END_OF_SCRIPT_S:g} idle s."
+            )
+            report.log.error(self._failure)
         self._stop()
         atexit.unregister(self._end_with_script)
         return self._failure is None
@@ -106,6 +110,18 @@ class Peers:
             if watcher is not threading.current_thread():
                 watcher.join(max(0.0, deadline_s - time.monotonic()))
         return [rank for rank, child in self._children.items() if child.returncode is None]
+
+    def _wait_for_those_at_work(self, limit_s: float) -> list[int]:
+        """The ranks of those that have not ended, once none of them has computed for so long."""
+        used_s = self._processor_s()
+        while late := self._wait(limit_s):
+            before_s, used_s = used_s, self._processor_s()
+            if all(used_s[rank] - before_s[rank] <= IDLE_SHARE * limit_s for rank in late):
+                break
+        return late
+
+    def _processor_s(self) -> dict[int, float]:
+        return {rank: Glance.at(child.pid).processor_s for rank, child in self._children.items()}
 
     def _stop(self) -> None:
         self._stopping = True

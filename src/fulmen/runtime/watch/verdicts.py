@@ -6,7 +6,7 @@ A process that is slow is left alone, however long it takes. What ends a run is 
 - One has failed: it says so, with its traceback.
 - One is silent: its interpreter has run nothing at all for so long, not even the thread that reports for it.
   It was stopped, or its host is gone, or a function in C keeps the interpreter to itself; the last is told
-  apart where the process can be looked at, for then it uses its processor.
+  apart where the process can be looked at, for then it uses its processor, or waits for one, or for a disk.
 - All are stuck: each of them waits inside an operation with others (its stack tells), has got no further and
   has computed nothing all that time, or else has left the run or died, so that it will not come; and they do
   not all wait in the same operation, which a slow network may merely delay. Nobody is left who could free

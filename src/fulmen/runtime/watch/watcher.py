@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -219,14 +219,15 @@ class Watcher(ABC):
         return Sign(run, inside, at, self._stillness.last((place.wait, f"{run} {at}")), place)
 
     def _hear_those_at_work(self, now_s: float) -> None:
-        """Whoever is silent and uses its processor is in a function that keeps the interpreter to itself."""
+        """Whoever is silent and at work is in a function that keeps the interpreter to itself, or starved."""
         for rank, each in self._seen.items():
             silent_s = now_s - each.heard_s
             if each.lost or silent_s < self._limits.patience_s / 2 or each.process.realm != self._own.realm:
                 self._used_s.pop(rank, None)
                 continue
-            used_s = processor_s(each.process.pid)
-            if used_s - self._used_s.setdefault(rank, used_s) > IDLE_SHARE * silent_s:
+            glance = Glance.at(each.process.pid)
+            used_s = glance.processor_s - self._used_s.setdefault(rank, glance.processor_s)
+            if glance.would_go_on or used_s > IDLE_SHARE * silent_s:
                 each.heard_s = now_s
 
     def _waits_in_vain(self, sign: Sign, now_s: float) -> bool:
@@ -320,14 +321,24 @@ def failure_of(said: dict[str, Any]) -> Failure:
     return Failure(**{**said, "place": Place(**said["place"])})
 
 
-def processor_s(pid: int) -> float:
-    """Seconds of processor time that a process of this host has used; 0 where that cannot be seen."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass(frozen=True)
+class Glance:
+    """A process of this host as the kernel shows it; on other systems than Linux, nothing is seen."""
+
+    processor_s: float = 0.0
+    """The processor time that it has used."""
+    would_go_on: bool = False
+    """Whether it only waits for a processor, or for a disk or a page of memory."""
+
+    @classmethod
+    def at(cls, pid: int) -> Glance:
+        """How it is now."""
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            return cls()
+        return cls((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] in ("R", "D"))
 
 
 def speak(text: str) -> None:

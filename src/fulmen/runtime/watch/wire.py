@@ -36,7 +36,10 @@ class Wire:
                 self._broken = True
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """What has come, after the connection was said to be readable; None once it was closed."""
+        """What has come, after the connection was said to be readable; None once it was closed.
+
+        None as well where a stranger talks, of whom nothing is understood.
+        """
         try:
             data = self.connection.recv(CHUNK_BYTES)
         except OSError:
@@ -46,9 +49,10 @@ class Wire:
             return None
         *lines, self._received = self._received.split(b"\n")
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
+            said = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError):
             return None
+        return said if all(isinstance(message, dict) for message in said) else None
 
     def close(self) -> None:
         """Hang up."""

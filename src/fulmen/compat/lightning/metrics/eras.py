@@ -164,13 +164,8 @@ def by_version(
     def of_version(*args: Any, **kwargs: Any) -> Any:
         preferred = [form for form in [_of_declared(variants)] if form]
         forms = [*preferred, *(form for form in by_age if form not in preferred)]
-        for names in (kwargs, None):  # as it is; then with the names of another version
-            fitting = [
-                (form, bound) for form in forms if (bound := _bound(form, args, kwargs, names is None))
-            ]
-            if fitting:
-                break
-        else:
+        fitting = _fitting(forms, args, kwargs) or _fitting(forms, args, kwargs, rename=True)
+        if not fitting:
             raise UnknownArgumentError(
                 f"No version of `{name}` takes these arguments.",
                 received=", ".join([*(type(arg).__name__ for arg in args), *(f"{arg}=" for arg in kwargs)]),
@@ -213,6 +208,16 @@ def _of_declared(variants: Mapping[str, Callable[..., Any]]) -> Callable[..., An
         return None
     known = [first for first in variants if VERSIONS.index(first) <= VERSIONS.index(given)]
     return variants[max(known, key=VERSIONS.index)] if known else None
+
+
+def _fitting(
+    forms: Sequence[Callable[..., Any]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    rename: bool = False,
+) -> list[tuple[Callable[..., Any], inspect.BoundArguments]]:
+    """The forms that take these arguments, maybe under the names of another version; and those of each."""
+    return [(form, bound) for form in forms if (bound := _bound(form, args, kwargs, rename))]
 
 
 def _bound(

@@ -51,6 +51,8 @@ def read(
     Args:
         is_multiclass: True takes 0 and 1 for two classes; False takes two classes for 0 and 1.
     """
+    if target.is_floating_point() and bool((target != target.round()).any()):
+        raise ConfigError("`target` must be labels.", received="fractions", expected="integers")
     preds, target = _squeezed(preds), _squeezed(target).long()
     if preds.shape == target.shape and preds.is_floating_point():
         return _of_scores(preds, target, threshold, top_k, is_multiclass)

@@ -38,16 +38,12 @@ CALLBACKS: Names = {
     **offer(
         "fulmen.callbacks",
         "BackboneFinetuning BaseFinetuning BasePredictionWriter BatchSizeFinder Callback Checkpoint "
-        "DeviceStatsMonitor EarlyStopping GradientAccumulationScheduler LambdaCallback LearningRateFinder "
-        "LearningRateMonitor ModelCheckpoint ModelSummary OnExceptionCheckpoint RichModelSummary "
-        "RichProgressBar TQDMProgressBar Timer",
+        "DeviceStatsMonitor EMAWeightAveraging EarlyStopping GradientAccumulationScheduler LambdaCallback "
+        "LearningRateFinder LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary "
+        "OnExceptionCheckpoint RichModelSummary RichProgressBar StochasticWeightAveraging TQDMProgressBar "
+        "Timer WeightAveraging",
     ),
     **PROGRESS_BAR,
-    **stand_in(
-        f"{NOT_YET}: torch.optim.swa_utils.AveragedModel, updated in on_train_batch_end",
-        "EMAWeightAveraging StochasticWeightAveraging WeightAveraging",
-    ),
-    **stand_in(f"{NOT_YET}: torch.nn.utils.prune, in a hook of your own", "ModelPruning"),
     **stand_in(
         f"{NOT_YET}: a callback of your own, with on_train_batch_end", "SpikeDetection ThroughputMonitor"
     ),
@@ -341,9 +337,8 @@ CURRENT: dict[str, Names] = {
     "strategies.xla": stand_in(NO_XLA, "XLAStrategy"),
     "trainer": offer("fulmen", "Trainer seed_everything"),
     "trainer.connectors": {},
-    "trainer.connectors.accelerator_connector": refuse(
-        NO_CONNECTORS, "AcceleratorConnector _AcceleratorConnector"
-    ),
+    "trainer.connectors.accelerator_connector": offer(f"{COMPAT}.devices", "_AcceleratorConnector")
+    | refuse(NO_CONNECTORS, "AcceleratorConnector"),
     "trainer.connectors.checkpoint_connector": refuse(
         NO_CONNECTORS, "CheckpointConnector _CheckpointConnector"
     ),

@@ -73,13 +73,15 @@ TYPES: Names = offer(
     f"{COMPAT}.types",
     "DistributedDataParallel EVAL_DATALOADERS LRSchedulerConfig LRSchedulerConfigType LRSchedulerPLType "
     "LRSchedulerTypeTuple LRSchedulerTypeUnion OptimizerConfig OptimizerLRScheduler "
-    "OptimizerLRSchedulerConfig ReduceLROnPlateau STEP_OUTPUT TRAIN_DATALOADERS _METRIC _METRIC_COLLECTION",
+    "OptimizerLRSchedulerConfig ReduceLROnPlateau STEP_OUTPUT TRAIN_DATALOADERS _EVALUATE_OUTPUT _METRIC "
+    "_METRIC_COLLECTION _PREDICT_OUTPUT",
 ) | until("1.9", offer(f"{COMPAT}.types", "EPOCH_OUTPUT _DEVICE _MAP_LOCATION_TYPE _PARAMETERS _PATH"))
 
-ARGPARSE: Names = offer(
-    f"{COMPAT}.argparse",
-    "add_argparse_args from_argparse_args parse_argparser",
-) | rename(parse_env_variables=f"{COMPAT}.argparse:match_env_arguments")
+ARGPARSE: Names = {
+    **offer(f"{COMPAT}.argparse", "add_argparse_args from_argparse_args parse_argparser"),
+    **offer(f"{COMPAT}.parsing", "get_init_arguments_and_types"),
+    **rename(parse_env_variables=f"{COMPAT}.argparse:match_env_arguments"),
+}
 
 SEED: Names = {
     **offer(f"{COMPAT}.loading", "isolate_rng"),
