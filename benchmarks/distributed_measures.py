@@ -39,6 +39,7 @@ def distributed_measures(bench: Bench) -> list[Measure]:
             "distributed: from the command to a step done by both processes (s)",
             _starts(bench),
             rounds=bench.turns(1 / 10),
+            warm=False,
             target_times=1.3,
         ),
     ]

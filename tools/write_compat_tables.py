@@ -47,7 +47,8 @@ def imports() -> str:
                 place = path.replace("lightning.pytorch", "pytorch_lightning")
                 groups.setdefault((place, entry.last, outcome(name, entry)), []).append(f"`{name}`")
     rows = "\n".join(
-        f"| `{path}` | {', '.join(names)} | {last} | {what} |" for (path, last, what), names in groups.items()
+        f"| `{path}` | {', '.join(names)} | {'' if last == NEWEST else last} | {what} |"
+        for (path, last, what), names in groups.items()
     )
     return f"### Imports\n\n| from | import | until | now |\n|---|---|---|---|\n{rows}\n"
 
@@ -88,7 +89,7 @@ def tables() -> str:
         table("Keywords of methods", keywords),
         constructors(),
         table("Hooks that are gone", hooks.GONE),
-        table("Hooks with other parameters (after `self`, and for callbacks after trainer and module)", signatures),
+        table("Hooks with other parameters (after `self`; of callbacks, after the module)", signatures),
         table("Attributes of the Trainer", attributes.OF_TRAINER),
         table("Attributes of modules", attributes.OF_MODULE),
         table("Attributes of datamodules", attributes.OF_DATAMODULE),

@@ -19,6 +19,7 @@ PACKAGES = (
     "fulmen.metrics.functional",
     "fulmen.profilers",
     "fulmen.strategies",
+    "fulmen.tuner",
 )
 
 

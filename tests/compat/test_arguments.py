@@ -1,4 +1,4 @@
-"""Arguments, attributes and methods of the Trainer, and constructors of other classes, as old versions had them."""
+"""Arguments, attributes and methods of the Trainer, and other constructors, as old versions had them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
+from fulmen.base.report import forget_warnings
 from fulmen.callbacks import (
     DeviceStatsMonitor,
     EarlyStopping,
@@ -29,7 +30,8 @@ from fulmen.strategies import DDPStrategy
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
 OFF: dict[str, Any] = {
-    "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
+    "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "enable_model_summary": False,
 }  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def has(trainer: Any, kind: type) -> list[Any]:
     return [callback for callback in trainer.callbacks if isinstance(callback, kind)]
 
 
-# ------------------------------------------------------------------------------------------ arguments of the Trainer
+# ----------------------------------------------------------------------------------- arguments of the Trainer
 
 RENAMED: list[tuple[dict[str, Any], str, Any]] = [
     ({"row_log_interval": 7}, "log_every_n_steps", 7),
@@ -94,10 +96,8 @@ def test_arguments_that_are_called_otherwise(arguments: dict[str, Any], shown: s
 
 
 def test_each_old_argument_is_named() -> None:
-    with pytest.warns(OldSpelling, match=r"Trainer\(check_nothing|Trainer\(row_log_interval=...\) is an old spelling. Now: log_every_n_steps="):
-        from fulmen.base.report import forget_warnings
-
-        forget_warnings()
+    forget_warnings()
+    with pytest.warns(OldSpelling, match=r"Trainer\(row_log_interval=...\).*Now: log_every_n_steps="):
         bare(row_log_interval=1)
 
 
@@ -123,7 +123,7 @@ def test_arguments_that_mean_nothing_any_more(arguments: dict[str, Any], message
 def test_callbacks_that_were_arguments(tmp_path: Path) -> None:
     checkpoint, stopping = ModelCheckpoint(tmp_path), EarlyStopping("val_loss")
     trainer: Any = pl.Trainer(
-        checkpoint_callback=checkpoint, early_stop_callback=stopping, log_gpu_memory="all",  # pyright: ignore
+        checkpoint_callback=checkpoint, early_stop_callback=stopping, log_gpu_memory="all",
         progress_bar_refresh_rate=5, process_position=2, weights_summary="full", logger=False,
         accumulate_grad_batches={0: 1, 4: 2}, profiler=True,
     )  # fmt: skip
@@ -138,7 +138,10 @@ def test_callbacks_that_were_arguments(tmp_path: Path) -> None:
 
 def test_what_is_switched_off() -> None:
     trainer: Any = pl.Trainer(
-        checkpoint_callback=False, progress_bar_refresh_rate=0, weights_summary=None, logger=False  # pyright: ignore
+        checkpoint_callback=False,
+        progress_bar_refresh_rate=0,
+        weights_summary=None,
+        logger=False,
     )
     assert trainer.callbacks == []
 
@@ -204,7 +207,7 @@ def test_several_loaders_by_the_mode_of_the_trainer() -> None:
 
 
 def test_arguments_by_position(tmp_path: Path) -> None:
-    trainer: Any = pl.Trainer(False, False, None, str(tmp_path))  # pyright: ignore
+    trainer: Any = pl.Trainer(False, False, None, str(tmp_path))
     assert (trainer.loggers, trainer.checkpoint_callback) == ([], None)
     assert trainer.default_root_dir == str(tmp_path)
 
@@ -214,7 +217,7 @@ def test_environment_of_old_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bare().log_every_n_steps == 9
 
 
-# ------------------------------------------------------------------------------------------ methods and attributes
+# ------------------------------------------------------------------------------------- methods and attributes
 
 
 def test_old_keywords_of_methods() -> None:
@@ -240,6 +243,8 @@ def test_old_attributes() -> None:
     assert trainer.data_parallel_device_ids is None
     assert trainer.weights_save_path == trainer.default_root_dir
     assert trainer.optimizer_frequencies == []
+    assert trainer.logger_connector.callback_metrics == trainer.callback_metrics
+    assert trainer.checkpoint_connector.dump_checkpoint()["global_step"] == 2
     with pytest.raises(AttributeError, match="no attribute 'gpuss'"):
         _ = trainer.gpuss
 
@@ -252,7 +257,7 @@ def test_old_attributes_of_a_module_give_way_to_its_own() -> None:
             self.register_buffer("use_amp", torch.ones(1))
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            self.seen = (self.precision, self.use_amp, self.datamodule, self.grad_norm(2))  # pyright: ignore
+            self.seen = (self.precision, self.use_amp, self.datamodule, self.grad_norm(2))
             return super().training_step(batch, batch_idx)
 
     model = Own()
@@ -266,8 +271,10 @@ def test_old_attributes_of_a_module_give_way_to_its_own() -> None:
 def test_log_with_old_keywords() -> None:
     class Old(Model):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            self.log("a", 2.0, tbptt_reduce_fx=torch.mean, tbptt_pad_token=0, sync_dist=True, sync_dist_op="sum")  # pyright: ignore
-            self.log_dict({"b": 1.0}, reduce_fx=torch.max, sync_dist_op="mean")  # pyright: ignore
+            self.log(
+                "a", 2.0, tbptt_reduce_fx=torch.mean, tbptt_pad_token=0, sync_dist=True, sync_dist_op="sum"
+            )
+            self.log_dict({"b": 1.0}, reduce_fx=torch.max, sync_dist_op="mean")
             return super().training_step(batch, batch_idx)
 
     trainer = bare(max_epochs=1)
@@ -276,7 +283,7 @@ def test_log_with_old_keywords() -> None:
 
     class Wrong(Model):
         def training_step(self, batch: Any, batch_idx: int) -> None:
-            self.log("a", 1.0, on_stp=True)  # pyright: ignore
+            self.log("a", 1.0, on_stp=True)
 
     with pytest.raises(TypeError, match="on_stp"):
         bare(max_epochs=1).fit(Wrong(), data())
@@ -295,7 +302,7 @@ def test_several_loggers_were_one(tmp_path: Path) -> None:
     assert seen == [(loggers[1], 2, 2)]
 
 
-# ------------------------------------------------------------------------------------------------- other classes
+# ---------------------------------------------------------------------------------------------- other classes
 
 CHECKPOINTS: list[tuple[Callable[[Path], dict[str, Any]], dict[str, Any]]] = [
     (lambda path: {"filepath": str(path / "{epoch}-{v:.2f}")}, {"filename": "{epoch}-{v:.2f}"}),
@@ -340,7 +347,7 @@ def test_a_checkpoint_without_a_monitor_followed_val_loss(tmp_path: Path) -> Non
 
 
 def test_early_stopping() -> None:
-    stopping = EarlyStopping()  # pyright: ignore
+    stopping = EarlyStopping()
     assert (stopping.monitor, stopping.mode) == ("early_stop_on", "min")
     assert EarlyStopping("acc", 0.0, 3, False, "auto").mode == "max"
     assert EarlyStopping("val_acc", mode="auto").mode == "min"
@@ -352,14 +359,15 @@ def test_datamodule() -> None:
     assert (old.size(), old.size(1), old.has_prepared_data) == ((1, 28, 28), 28, False)
 
 
-# ------------------------------------------------------------------------------------------------ command lines
+# ---------------------------------------------------------------------------------------------- command lines
 
 
 def test_argparse() -> None:
     kind: Any = pl.Trainer
     parser = kind.add_argparse_args(argparse.ArgumentParser())
     parser.add_argument("--mine", default=3)
-    args = parser.parse_args(["--max_epochs", "4", "--gpus", "0", "--fast_dev_run", "--limit_val_batches", "0.5",
+    args = parser.parse_args(["--max_epochs", "4", "--gpus", "0", "--fast_dev_run",
+                              "--limit_val_batches", "0.5",
                               "--progress_bar_refresh_rate", "0", "--logger", "False"])  # fmt: skip
     trainer = kind.from_argparse_args(args, enable_checkpointing=False)
     assert (trainer.max_epochs, trainer.fast_dev_run, args.mine) == (1, True, 3)
@@ -386,5 +394,7 @@ def test_tune() -> None:
     trainer = bare(auto_lr_find=True, max_epochs=1)
     found = trainer.tune(model, DataLoader(TensorDataset(torch.ones(256, 2)), batch_size=2))
     assert found["lr_find"].suggestion() == model.lr != 1e-4
-    finder = trainer.tuner.lr_find(model, DataLoader(TensorDataset(torch.ones(256, 2)), batch_size=2), num_training=20)
+    finder = trainer.tuner.lr_find(
+        model, DataLoader(TensorDataset(torch.ones(256, 2)), batch_size=2), num_training=20
+    )
     assert len(finder.results["lr"]) > 5

@@ -15,6 +15,7 @@ import torch
 
 import fulmen as pl
 from fulmen.callbacks import EarlyStopping, ModelCheckpoint
+from fulmen.compat import OldSpelling
 from fulmen.compat.lightning.checkpoints import MIGRATIONS, migrate
 from fulmen.core.hparams import AttributeDict
 from fulmen.engine.checkpoint import OWN_KEY
@@ -244,7 +245,7 @@ def test_state_keys_of_1_5_to_1_8(end: str) -> None:
         assert set(migrate(content, "a.ckpt")["callbacks"]) == {key, "Mine"}
 
 
-# ------------------------------------------------------------------------------------------------ loss scaling
+# ----------------------------------------------------------------------------------------------- loss scaling
 
 SCALER = {
     "scale": 1024.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 7,
@@ -276,7 +277,40 @@ def test_loss_scaling_goes_on(
     assert taken == [SCALER]
 
 
-# ------------------------------------------------------------------------------------------- what is not for us
+# ------------------------------------------------------------------------------------------ several optimizers
+
+
+class Two(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = torch.nn.Linear(1, 1)
+        self.steps: list[tuple[int, int, int]] = []
+
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if optimizer_idx == 0:
+            self.steps.append((self.current_epoch, batch_idx, self.global_step))
+        return (self.other if optimizer_idx else self.layer)(batch[0]).sum()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.layer, self.other)]
+
+
+@pytest.mark.parametrize(("version", "each"), [("1.9", 2), ("1.5", 1)])
+def test_updates_are_counted_as_the_version_of_the_run_does(version: str, each: int, tmp_path: Path) -> None:
+    """Files before 1.6 note one for each batch."""
+    model = Two()
+    state = model.configure_optimizers()[0].state_dict()
+    content = checkpoint(
+        "1.4.0", epoch=2, global_step=3, state_dict=model.state_dict(), optimizer_states=[state, state]
+    )
+    path = write(content, tmp_path / "a.ckpt")
+    with pytest.warns(OldSpelling):
+        trainer = fit(path, model, tmp_path, compat=version)
+    assert model.steps == [(1, 1, 3 * each)]
+    assert trainer.global_step == 4 * each
+
+
+# ----------------------------------------------------------------------------------------- what is not for us
 
 
 def test_a_file_of_ours_is_not_touched() -> None:

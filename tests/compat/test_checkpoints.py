@@ -31,6 +31,7 @@ spec.loader.exec_module(record)  # pyright: ignore[reportOptionalMemberAccess]
 WHERE = {
     # file: epoch, batch and update that come next; updates at the end
     "by_saver": (1, 0, 4, 12),
+    "on_plateau": (1, 0, 4, 12),
     "after_fit": (1, 0, 4, 12),
     "within_epoch": (1, 3, 7, 12),
     "after_validation": (1, 2, 6, 12),
@@ -66,7 +67,7 @@ def fit(
     return trainer, model, watch
 
 
-# ------------------------------------------------------------------------------------------------- going on
+# --------------------------------------------------------------------------------------------------- going on
 
 
 @every_version
@@ -79,6 +80,8 @@ def test_training_goes_on_where_it_stood(version: str, name: str, tmp_path: Path
     assert watch.seen[0] == WHERE[name][:3]
     assert (trainer.current_epoch, trainer.global_step) == (3, WHERE[name][3])
     assert counter.batches == 3 * record.BATCHES  # of which some were counted by the version itself
+    if (version, name) == ("1.0.8", "on_plateau"):
+        return  # the file lacks the scheduler's last step, and the metric that it would need
     ends = json.loads((FIXTURES / version / "ends.json").read_text())[scenario]
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, torch.tensor(ends[key]), rtol=1e-5, atol=1e-6)

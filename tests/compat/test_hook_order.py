@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,14 @@ from fulmen.compat import OldSpelling
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
-M_1_0 = """
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
+M_1_0 = words(
+    """
     on_fit_start on_fit_end on_pretrain_routine_start on_pretrain_routine_end on_train_start on_train_end
     on_epoch_start on_epoch_end on_train_epoch_start on_train_epoch_end on_train_batch_start
     on_train_batch_end on_validation_epoch_start on_validation_epoch_end on_validation_batch_start
@@ -22,8 +30,10 @@ M_1_0 = """
     on_validation_model_eval on_validation_model_train on_test_model_eval on_test_model_train
     on_before_zero_grad on_after_backward training_epoch_end validation_epoch_end test_epoch_end setup
     teardown prepare_data on_save_checkpoint on_load_checkpoint
-""".split()
-C_1_0 = """
+    """
+)
+C_1_0 = words(
+    """
     setup teardown on_init_start on_init_end on_fit_start on_fit_end on_sanity_check_start
     on_sanity_check_end on_train_batch_start on_train_batch_end on_train_epoch_start on_train_epoch_end
     on_validation_epoch_start on_validation_epoch_end on_test_epoch_start on_test_epoch_end on_epoch_start
@@ -31,9 +41,10 @@ C_1_0 = """
     on_test_batch_end on_batch_end on_train_start on_train_end on_pretrain_routine_start
     on_pretrain_routine_end on_validation_start on_validation_end on_test_start on_test_end
     on_save_checkpoint
-""".split()
-SINCE_1_2 = "on_validation_start on_validation_end on_test_start on_test_end".split()
-BATCH = "on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer".split()
+    """
+)
+SINCE_1_2 = words("on_validation_start on_validation_end on_test_start on_test_end")
+BATCH = words("on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer")
 
 Log = list[str]
 
@@ -129,7 +140,9 @@ TRAIN_BATCH_1_0 = """
     M.optimizer_step M.on_before_zero_grad M.optimizer_zero_grad
     C.on_batch_end CM.on_train_batch_end
 """
-VALIDATION_BATCH = "CM.on_validation_batch_start M.validation_step M.validation_step_end CM.on_validation_batch_end"
+VALIDATION_BATCH = (
+    "CM.on_validation_batch_start M.validation_step M.validation_step_end CM.on_validation_batch_end"
+)
 
 FIT_1_0 = expand(f"""
     C.on_init_start C.on_init_end
@@ -283,8 +296,9 @@ def test_each_old_hook_is_named_once(tmp_path: Any) -> None:
 
         def configure_optimizers(self) -> None: ...
 
-    with pytest.warns(UserWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         for _ in range(2):
-            pl.Trainer(barebones=True, max_epochs=1).fit(Old(), DataLoader([1]))  # pyright: ignore[reportArgumentType]
+            pl.Trainer(barebones=True, max_epochs=1).fit(Old(), DataLoader([1]))
     said = [str(warning.message) for warning in caught if warning.category is OldSpelling]
     assert said == ["`Old.on_pretrain_routine_start` is an old spelling. Now: on_fit_start"]

@@ -35,7 +35,7 @@ def run(statement: str) -> dict[str, Any]:
     return names
 
 
-# ---------------------------------------------------------------------------------------------- every path
+# ------------------------------------------------------------------------------------------------- every path
 
 
 @pytest.mark.parametrize(("path", "name"), listed(OFFERED))
@@ -88,7 +88,7 @@ def test_no_entry_leads_nowhere() -> None:
                 assert finder.look_up(name, entry) is not None
 
 
-# ------------------------------------------------------------------------------------------------ identity
+# --------------------------------------------------------------------------------------------------- identity
 
 
 def test_all_packages_have_the_same_classes() -> None:
@@ -178,7 +178,7 @@ def test_pickles_by_old_names_are_read() -> None:
     assert pickle.loads(enum) == "native"
 
 
-# ------------------------------------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------------------------------------- what is wrong
 
 
 def test_unknown_paths_and_names_say_so() -> None:
@@ -201,7 +201,7 @@ def test_errors_of_old_code_are_caught_by_their_old_name() -> None:
         raise exceptions.MisconfigurationException("mine")
 
 
-# ----------------------------------------------------------------------------------------------- versions
+# --------------------------------------------------------------------------------------------------- versions
 
 
 def test_the_packages_have_the_newest_version_or_the_one_declared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def alike(ours: Any, theirs: Any) -> bool:
     return math.isclose(ours, theirs, rel_tol=2e-5, abs_tol=1e-5) or (math.isnan(ours) and math.isnan(theirs))
 
 
-# ------------------------------------------------------------------------------- against the real versions
+# ---------------------------------------------------------------------------------- against the real versions
 
 
 def values_of(version: str) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def test_errors_of_numbers_by_hand() -> None:
     assert metrics.PSNR(data_range=4.0)(preds, target) == pytest.approx(10 * math.log10(16 / (20 / 3)))
 
 
-# ---------------------------------------------------------------------------- which version a call is as
+# --------------------------------------------------------------------------------- which version a call is as
 
 
 def test_either_spelling_of_an_argument_is_understood() -> None:

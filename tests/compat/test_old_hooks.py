@@ -45,7 +45,7 @@ class Base(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-# ------------------------------------------------------------------------------------------------ ends of epochs
+# --------------------------------------------------------------------------------------------- ends of epochs
 
 
 def test_training_epoch_end_gets_what_steps_returned() -> None:
@@ -124,7 +124,7 @@ def test_step_end_of_each_step() -> None:
     assert model.got == [2, 2, 2]
 
 
-# ------------------------------------------------------------------------------------------------ returned metrics
+# ------------------------------------------------------------------------------------------- returned metrics
 
 
 class Returning(Base):
@@ -165,36 +165,36 @@ def test_a_step_that_returns_a_metric_feeds_early_stopping() -> None:
     assert trainer.callback_metrics["val_loss"] == 9.5  # that of the last batch
 
 
-# --------------------------------------------------------------------------------------------------- signatures
+# ------------------------------------------------------------------------------------------------- signatures
 
 
 def test_callback_of_1_0_is_called_by_its_own_signatures() -> None:
     got: dict[str, Any] = {}
 
     class Old(pl.Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx):
             got.setdefault("start", []).append((batch_idx, dataloader_idx))
 
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx):
             got.setdefault("end", []).append((sorted(outputs), batch_idx, dataloader_idx))
 
-        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx):
             got.setdefault("val", []).append((outputs, batch_idx, dataloader_idx))
 
-        def on_train_epoch_end(self, trainer, pl_module, outputs):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_train_epoch_end(self, trainer, pl_module, outputs):
             got["outputs"] = len(outputs)
 
-        def on_batch_start(self, trainer, pl_module):  # noqa: ANN001, ANN202
+        def on_batch_start(self, trainer, pl_module):
             got["batch_start"] = got.get("batch_start", 0) + 1
 
-        def setup(self, trainer, pl_module, step):  # noqa: ANN001, ANN202  # pyright: ignore
+        def setup(self, trainer, pl_module, step):
             got["setup"] = step
 
     class Model(Base):
         def validation_step(self, batch: Any, batch_idx: int) -> Any:
             return batch_idx
 
-        def setup(self, step: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def setup(self, step: str) -> None:
             self.got.append(step)
 
     model = Model()
@@ -209,24 +209,26 @@ def test_module_hooks_with_an_index_too_many() -> None:
     calls: list[Any] = []
 
     class Old(Base):
-        def backward(self, loss: Tensor, optimizer: Any, optimizer_idx: int) -> None:  # pyright: ignore
+        def backward(self, loss: Tensor, optimizer: Any, optimizer_idx: int) -> None:
             calls.append(("backward", type(optimizer).__name__, optimizer_idx))
             loss.backward()
 
-        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int) -> None:  # pyright: ignore
+        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int) -> None:
             calls.append(("zero_grad", epoch, batch_idx, optimizer_idx))
             optimizer.zero_grad()
 
-        def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int) -> None:  # pyright: ignore
+        def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int) -> None:
             calls.append(("before", optimizer_idx))
 
-        def configure_gradient_clipping(self, optimizer: Any, optimizer_idx: int, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:  # pyright: ignore  # fmt: skip
+        def configure_gradient_clipping(
+            self, optimizer: Any, optimizer_idx: int, gradient_clip_val: Any, gradient_clip_algorithm: Any
+        ) -> None:
             calls.append(("clip", optimizer_idx, gradient_clip_val, gradient_clip_algorithm))
 
-        def lr_scheduler_step(self, scheduler: Any, optimizer_idx: int, metric: Any) -> None:  # pyright: ignore
+        def lr_scheduler_step(self, scheduler: Any, optimizer_idx: int, metric: Any) -> None:
             calls.append(("scheduler", optimizer_idx, metric))
 
-        def transfer_batch_to_device(self, batch: Any, device: torch.device) -> Any:  # pyright: ignore
+        def transfer_batch_to_device(self, batch: Any, device: torch.device) -> Any:
             calls.append(("transfer", str(device)))
             return batch
 
@@ -245,10 +247,10 @@ def test_state_of_callbacks_of_each_era(tmp_path: Any) -> None:
     class Of10(pl.Callback):
         loaded: Any = None
 
-        def on_save_checkpoint(self, trainer, pl_module):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_save_checkpoint(self, trainer, pl_module):
             return {"from": "1.0"}
 
-        def on_load_checkpoint(self, checkpointed_state):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_load_checkpoint(self, checkpointed_state):
             self.loaded = checkpointed_state
 
     class Of14(pl.Callback):
@@ -257,7 +259,7 @@ def test_state_of_callbacks_of_each_era(tmp_path: Any) -> None:
         def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> Any:
             return {"from": "1.4"}
 
-        def on_load_checkpoint(self, trainer, pl_module, callback_state):  # noqa: ANN001, ANN202  # pyright: ignore
+        def on_load_checkpoint(self, trainer, pl_module, callback_state):
             self.loaded = callback_state
 
     quiet(

@@ -30,12 +30,14 @@ def standardised(values: Any) -> Tensor:
     return (x - x.mean(0)) / x.std(0)
 
 
-# ------------------------------------------------------------------------------------------------- 1.1: autoencoder
+# ------------------------------------------------------------------------------------------- 1.1: autoencoder
 
 
 def bare_autoencoder(epochs: int) -> tuple[list[Tensor], float]:
     torch.manual_seed(11)
-    net = nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(64, 16), nn.ReLU()), "decoder": nn.Linear(16, 64)})
+    net = nn.ModuleDict(
+        {"encoder": nn.Sequential(nn.Linear(64, 16), nn.ReLU()), "decoder": nn.Linear(16, 64)}
+    )
     optimizer = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     x = torch.tensor(load_digits().data, dtype=torch.float32) / 16
@@ -63,7 +65,7 @@ def test_autoencoder_of_1_1(run_script: Run, stop_at: int) -> None:
     assert result["steps"] == 60
 
 
-# ---------------------------------------------------------------------------------------------- 1.3: language model
+# ---------------------------------------------------------------------------------------- 1.3: language model
 
 
 def bare_language() -> tuple[list[Tensor], dict[str, float]]:
@@ -104,7 +106,7 @@ def test_language_model_of_1_3(run_script: Run, version: str | None) -> None:
     assert result["ended"] >= 4  # of training and of validation
 
 
-# -------------------------------------------------------------------------------------------- 1.5: transfer learning
+# ------------------------------------------------------------------------------------- 1.5: transfer learning
 
 
 def bare_transfer() -> tuple[list[Tensor], float]:
@@ -137,7 +139,7 @@ def test_transfer_learning_of_1_5(run_script: Run, stop_at: int) -> None:
     assert result["groups"] == [0.2, 0.05]
 
 
-# ------------------------------------------------------------------------------------- 1.9, 2.0, 2.6: classification
+# ------------------------------------------------------------------------------ 1.9, 2.0, 2.6: classification
 
 
 def bare_wine() -> tuple[list[Tensor], float, float]:
@@ -156,7 +158,11 @@ def bare_wine() -> tuple[list[Tensor], float, float]:
             optimizer.step()
         scheduler.step()
     with torch.no_grad():
-        return list(net.parameters()), float(F.cross_entropy(net(x), y)), float((net(x).argmax(1) == y).float().mean())
+        return (
+            list(net.parameters()),
+            float(F.cross_entropy(net(x), y)),
+            float((net(x).argmax(1) == y).float().mean()),
+        )
 
 
 @pytest.mark.parametrize("stop_at", [0, 2])

@@ -21,7 +21,9 @@ def bare_gan(every: int, accumulate: int) -> list[float]:
     torch.manual_seed(3)
     generator = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 64))
     discriminator = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
-    optimizers = [torch.optim.Adam(m.parameters(), lr=1e-3, betas=(0.5, 0.999)) for m in (generator, discriminator)]
+    optimizers = [
+        torch.optim.Adam(m.parameters(), lr=1e-3, betas=(0.5, 0.999)) for m in (generator, discriminator)
+    ]
     batches = (torch.tensor(load_digits().data, dtype=torch.float32) / 16)[:640].split(64)
     turns = cycle([[0], *[[1]] * every] if every > 1 else [[0, 1]])
     for _ in range(EPOCHS):
@@ -32,7 +34,10 @@ def bare_gan(every: int, accumulate: int) -> list[float]:
                 if turn == 0:
                     loss = F.softplus(-discriminator(fake)).mean()
                 else:
-                    loss = F.softplus(discriminator(fake.detach())).mean() + F.softplus(-discriminator(real)).mean()
+                    loss = (
+                        F.softplus(discriminator(fake.detach())).mean()
+                        + F.softplus(-discriminator(real)).mean()
+                    )
                 if batch_idx % accumulate == 0:
                     optimizers[turn].zero_grad()
                 parameters = [p for group in optimizers[turn].param_groups for p in group["params"]]

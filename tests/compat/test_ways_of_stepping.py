@@ -39,7 +39,7 @@ def same(model: nn.Module, reference: nn.Module) -> None:
         torch.testing.assert_close(parameter, expected)
 
 
-# ------------------------------------------------------------------------------------- truncated backpropagation
+# ---------------------------------------------------------------------------------- truncated backpropagation
 
 
 class Net(nn.Module):
@@ -99,7 +99,7 @@ def test_truncated_by_the_module_that_cuts_itself() -> None:
         truncated_bptt_steps = 2
 
         def tbptt_split_batch(self, batch: Any, split_size: int) -> Iterator[Any]:
-            return [[part[:, i : i + split_size] for part in batch] for i in range(0, 6, split_size)]  # pyright: ignore[reportReturnType]
+            return [[part[:, i : i + split_size] for part in batch] for i in range(0, 6, split_size)]
 
     model = Cutting()
     trainer = quiet(compat="1.9")
@@ -114,7 +114,7 @@ def test_parts_that_differ_in_time_are_an_error() -> None:
         quiet(truncated_bptt_steps=2).fit(Recurrent(), loader)
 
 
-# ------------------------------------------------------------------------------------------ manual optimization
+# ---------------------------------------------------------------------------------------- manual optimization
 
 
 def bare_manual(*, clip: float | None = None, accumulate: int = 1) -> nn.Linear:
@@ -198,7 +198,7 @@ def test_manual_of_1_3_is_that_of_today_with_an_optimizer_too_many() -> None:
     same(model.net, bare_manual())
 
 
-# --------------------------------------------------------------------------------------- the hook optimizer_step
+# ------------------------------------------------------------------------------------ the hook optimizer_step
 
 
 class StepBase(ManualBase):
@@ -214,36 +214,48 @@ class StepBase(ManualBase):
 class StepOf10(StepBase):
     """Steps with gradients that are in place."""
 
-    def optimizer_step(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int, second_order_closure: Any = None,
-        on_tpu: bool = False, using_native_amp: bool = False, using_lbfgs: bool = False,
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int,
+        second_order_closure: Any = None, on_tpu: bool = False, using_native_amp: bool = False,
+        using_lbfgs: bool = False,
     ) -> None:  # fmt: skip
         optimizer.step()
 
 
 class StepOf10WithRest(StepBase):
-    def optimizer_step(self, current_epoch: int, batch_nb: int, optimizer: Any, optimizer_i: int, *args: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def optimizer_step(
+        self, current_epoch: int, batch_nb: int, optimizer: Any, optimizer_i: int, *args: Any
+    ) -> None:
         optimizer.step()
         optimizer.zero_grad()
 
 
 class StepOf11(StepBase):
-    def optimizer_step(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def optimizer_step(
         self, epoch: Any = None, batch_idx: Any = None, optimizer: Any = None, optimizer_idx: Any = None,
-        optimizer_closure: Any = None, on_tpu: Any = None, using_native_amp: Any = None, using_lbfgs: Any = None,
+        optimizer_closure: Any = None, on_tpu: Any = None, using_native_amp: Any = None,
+        using_lbfgs: Any = None,
     ) -> None:  # fmt: skip
         optimizer.step(closure=optimizer_closure)
 
 
 class StepOf15(StepBase):
-    def optimizer_step(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int, optimizer_closure: Any, **kwargs: Any
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_idx: int,
+        optimizer_closure: Any,
+        **kwargs: Any,
     ) -> None:
         optimizer.step(closure=optimizer_closure)
 
 
 class StepOf26(StepBase):
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         optimizer.step(closure=optimizer_closure)
 
 
@@ -265,7 +277,10 @@ def test_gradients_in_place_may_be_computed_once_more() -> None:
     """1.0 handed LBFGS a closure that computes them anew."""
 
     class Second(StepOf10):
-        def optimizer_step(self, epoch: Any, batch_idx: Any, optimizer: Any, optimizer_idx: Any, second_order_closure: Any = None, **rest: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # fmt: skip
+        def optimizer_step(
+            self, epoch: Any, batch_idx: Any, optimizer: Any, optimizer_idx: Any,
+            second_order_closure: Any = None, **rest: Any,
+        ) -> None:  # fmt: skip
             optimizer.step(second_order_closure)
 
         def configure_optimizers(self) -> Any:
@@ -288,7 +303,10 @@ def test_gradients_in_place_may_be_computed_once_more() -> None:
 
 
 class EveryOther(StepBase):
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int, optimizer_closure: Any, *rest: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # fmt: skip
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int, optimizer_closure: Any,
+        *rest: Any,
+    ) -> None:  # fmt: skip
         if batch_idx % 2 == 0:
             optimizer.step(closure=optimizer_closure)
 

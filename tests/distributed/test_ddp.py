@@ -202,6 +202,28 @@ def test_each_sample_counts_once(length: int, size: int, workers: int, kind: str
                 assert found[0][name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
 
 
+class LogsAtTheEnd(Regression):
+    """Is validated on fewer batches than there are ranks, and logs at the end as well."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("mean", batch[1].mean())
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("ended", 1.0)
+
+
+def validated_again(rank: int) -> list[dict[str, float]]:
+    trainer = pl.Trainer(devices=2, max_epochs=3, **QUIET)
+    trainer.fit(LogsAtTheEnd(), loader_of("in order", 8, 2), loader_of("in order", 2, 2))
+    return [{name: trainer.callback_metrics[name].item() for name in ("mean", "ended")}]
+
+
+def test_a_rank_without_a_batch_is_there_in_each_validation(two_ranks: Ranks) -> None:
+    mean = Numbered(2).x.sum(1).mean().item()
+    for (found,) in two_ranks(validated_again):
+        assert found == {"mean": pytest.approx(mean), "ended": 1.0}
+
+
 def predicted(rank: int, devices: int, length: int, size: int) -> list[list[int]]:
     trainer = pl.Trainer(devices=devices, **QUIET)
     made = trainer.predict(Scores(), loader_of("in order", length, size))

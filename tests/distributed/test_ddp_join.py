@@ -286,11 +286,16 @@ def live(rank: int, folder: str, kind: str, dies_after: int | None) -> Any:
     quiet = QUIET | {"logger": CSVLogger(folder, name="logs", version="run"), "enable_checkpointing": True}
     trainer = pl.Trainer(
         devices=2, max_epochs=2, strategy=DDPStrategy(uneven="join"), callbacks=callbacks,
-        log_every_n_steps=2, **quiet,
+        log_every_n_steps=2, use_distributed_sampler=kind != "own", **quiet,
     )  # fmt: skip
     data = Augmented(25)
-    kinds: dict[str, Any] = {"counted": data, "asked": SplitByRank([data[i] for i in range(25)])}
-    loader = DataLoader(kinds.get(kind, Reader(25, rank)), 4, shuffle=kind == "counted")
+    kinds: dict[str, Any] = {
+        "counted": data,
+        "asked": SplitByRank([data[i] for i in range(25)]),
+        "stateful": Reader(25, rank),
+        "own": Augmented(6 if rank else 15),
+    }
+    loader = DataLoader(kinds[kind], 4, shuffle=kind in ("counted", "own"))
     try:
         trainer.fit(module, loader, DataLoader(Numbered(9), 2), ckpt_path="auto")
     except Killed:
@@ -301,9 +306,9 @@ def live(rank: int, folder: str, kind: str, dies_after: int | None) -> Any:
 
 @pytest.mark.parametrize("dies_after", [3, 4, 7, 8])
 @pytest.mark.filterwarnings("ignore:Each of the 2 processes goes over")
-@pytest.mark.parametrize("kind", ["counted", "asked", "stateful"])
+@pytest.mark.parametrize("kind", ["counted", "asked", "stateful", "own"])
 def test_killed_ranks_go_on(kind: str, dies_after: int, two_ranks: Ranks, tmp_path: Path) -> None:
-    """There are four steps in an epoch, of which one rank has only three."""
+    """There are four steps in an epoch, of which one rank has only three, or two."""
     whole = two_ranks(live, str(tmp_path / "whole"), kind, None)
     assert two_ranks(live, str(tmp_path / "killed"), kind, dies_after) == [None, None]
     after = two_ranks(live, str(tmp_path / "killed"), kind, None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,26 @@ def test_the_result_is_that_of_the_script_started_again(command: tuple[str, ...]
     other.mkdir()
     strategy, *starter = command
     assert result_of(other, *starter, "script.py", strategy) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the folder is another one there")
+def test_nothing_is_left_of_the_file_where_processes_met(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{SCRIPT}")
+    shared = os.environ | {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    own = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
+    with tempfile.TemporaryDirectory() as temporary:
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "script.py", "ddp", str(tmp_path / "saved")], cwd=tmp_path,
+                env=shared | {"TMPDIR": temporary} | dict.fromkeys(own, rank),
+            )
+            for rank in ("0", "1")
+        ]  # fmt: skip
+        try:
+            assert [rank.wait(LIMIT_S) for rank in ranks] == [0, 0]
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.wait()
+        (folder,) = Path(temporary).glob("fulmen-*")
+        assert not list(folder.iterdir())

@@ -19,7 +19,7 @@ import fulmen
 SCENARIOS = Path(__file__).with_name("hang_scenarios.py")
 LIMIT_S = 5.0
 """`hang_timeout_s`."""
-START_S = 60.0
+START_S = 150.0
 """In which processes have begun and met, on a machine that is busy."""
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 OURS = ("MASTER_", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_")

@@ -26,6 +26,7 @@ PROBE = "ip link add bridge type bridge && ip link add port type veth"
 BEGIN = """
 set -e
 echo {name} >/proc/sys/kernel/hostname
+echo {pids} >/proc/sys/kernel/ns_last_pid
 mount --bind {names} /etc/hosts
 echo hosts: files >{names}.only
 mount --bind {names}.only /etc/nsswitch.conf
@@ -75,8 +76,9 @@ class Job:
 class Host:
     """A host that is switched on."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        begin = BEGIN.format(name=name, names=folder / f"{name}.hosts")
+    def __init__(self, name: str, folder: Path, number: int) -> None:
+        # Numbers of processes are others on each host, as they mostly are elsewhere.
+        begin = BEGIN.format(name=name, names=folder / f"{name}.hosts", pids=1000 * number)
         self.name = name
         self._folder = folder
         self.first = subprocess.Popen(
@@ -187,7 +189,7 @@ class Network:
     def _new(self, name: str, known: dict[str, str]) -> Host:
         lines = ["127.0.0.1 localhost", *(f"{address} {other}" for other, address in known.items())]
         (self._folder / f"{name}.hosts").write_text("\n".join([*lines, ""]))
-        self._all.append(Host(name, self._folder))
+        self._all.append(Host(name, self._folder, 1 + len(self._all)))
         return self._all[-1]
 
 

@@ -25,8 +25,8 @@ MEETING = str(Path(__file__).with_name("meeting.py"))
 VARIABLES = {"PYTHONPATH": str(Path(fulmen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1")
 RENDEZVOUS = ("--rdzv-backend=c10d", "--rdzv-endpoint=alpha:29500")
-QUICKLY = "--rdzv-conf=keep_alive_interval=1,last_call_timeout=3"
-"""The lost are given up after 3 s, and others waited for as long, where the number of hosts is open."""
+QUICKLY = "--rdzv-conf=keep_alive_interval=1,keep_alive_max_attempt=5,last_call_timeout=3"
+"""The lost are given up after 5 s, and others waited for 3 s where the number of hosts is open."""
 NEW_HOSTS = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Else torchrun takes nobody in after it has begun."""
 PATIENCE_S = 120.0

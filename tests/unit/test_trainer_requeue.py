@@ -278,6 +278,15 @@ def test_what_could_not_be_saved_does_not_begin_again_and_again(
     assert second.began == BATCHES  # where the last checkpoint was written
 
 
+def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GRACE_S", 0.2)
+    queue, saver = Queue(), ModelCheckpoint(save_weights_only=True)
+    with pytest.warns(FulmenWarning, match="not put back into the queue"):
+        start(tmp_path, queue, Model(at=8, hangs=True), code=138, callbacks=saver)
+    assert saver.best_model_path
+    assert queue.requeues == 0
+
+
 def test_queue_that_refuses_is_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="fulmen"):
         start(tmp_path, Queue(refuses=True), Model(at=8), code=138)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from abc import ABCMeta
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fulmen.base.report import warn
+from fulmen.errors import NotAttachedError, UsageError
 
 
 @dataclass
@@ -38,6 +40,12 @@ class Interpreter:
             f"{type(owner).__name__}.{method}() got an unexpected keyword argument {next(iter(unknown))!r}"
         )
 
+    def hook(
+        self, owner: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What a hook's own version takes, of what code gives it that overrides it and calls it."""
+        return args, kwargs
+
     def attribute(self, owner: Any, name: str) -> Any:
         """An attribute that the object `owner` does not have."""
         raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
@@ -45,6 +53,29 @@ class Interpreter:
     def class_attribute(self, owner: type, name: str) -> Any:
         """An attribute that the class `owner` does not have."""
         raise AttributeError(f"type object {owner.__name__!r} has no attribute {name!r}")
+
+    def log_number(self, name: str, value: Any) -> Any:
+        """The number to log, of something that is none."""
+        raise UsageError(
+            f"`self.log({name!r})` takes a single number.",
+            received=f"a tensor of shape {tuple(value.shape)}",
+            fix=f"self.log({name!r}, value.mean())",
+        )
+
+    def log_group(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+        """What to log, by name, of a dict."""
+        raise UsageError(
+            f"`self.log({name!r})` takes a number, a tensor or a metric.",
+            received="dict",
+            fix="self.log_dict(values) logs a dict",
+        )
+
+    def no_trainer(self, owner: Any) -> None:
+        """What `trainer` of a module is that has none."""
+        raise NotAttachedError(
+            f"{type(owner).__name__} is not attached to a Trainer.",
+            fix="read `self.trainer` in hooks and steps, not in __init__",
+        )
 
     def set_hparams(self, owner: Any, hparams: Any) -> None:
         """What assigning to `hparams` does."""
@@ -55,8 +86,10 @@ class Interpreter:
         return None
 
     def place(self, run: Any, saved: dict[str, Any]) -> None:
-        """Put `run` to where a checkpoint was saved that says so with nothing but the numbers `saved`."""
-        warn(f"{run.ckpt_path} does not say where training stood; it goes on at epoch {run.progress.epoch}.")
+        """Put `run` to where somebody else's checkpoint was saved; `saved` is all of it but its tensors."""
+        if "loops" not in saved:
+            epoch = run.progress.epoch
+            warn(f"{run.ckpt_path} does not say where training stood; it goes on at epoch {epoch}.")
 
     def migrate(self, checkpoint: dict[str, Any], path: Any) -> dict[str, Any]:
         """A checkpoint as it is written now, of one that may have been written otherwise."""
@@ -81,7 +114,7 @@ def outer() -> Interpreter:
 
 
 class AsksOutside(ABCMeta):
-    """Of classes whose missing attributes the outermost floor may know; they may be mixed with abstract ones."""
+    """Of classes whose missing attributes the outermost floor may know; abstract ones may be mixed in."""
 
     if not TYPE_CHECKING:
 
@@ -96,6 +129,10 @@ class LentToModules:
 
     Asking for what is missing, as other classes do, would cost each look at a layer something.
     """
+
+
+class LentToCallbacks:
+    """A base of callbacks that the outermost floor may put attributes into, which `super()` finds there."""
 
 
 def respelled(method: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -119,3 +156,21 @@ def understood(init: Callable[..., None]) -> Callable[..., None]:
             arguments.finish(self)
 
     return understanding
+
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def understood_hook(hook: Hook) -> Hook:
+    """Decorate a hook that overrides may call with other arguments than it takes."""
+    parameters = [p for p in inspect.signature(hook).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    most = len(parameters) - 1
+    least = sum(parameter.default is parameter.empty for parameter in parameters) - 1
+
+    @functools.wraps(hook)
+    def understanding(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or not least <= len(args) <= most:
+            args, kwargs = outer().hook(self, hook.__name__, args, kwargs)
+        return hook(self, *args, **kwargs)
+
+    return cast("Hook", understanding)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fulmen.base.report import info, log, warn_once
-from fulmen.base.seams import understood
+from fulmen.base.seams import understood, understood_hook
 from fulmen.callbacks.monitoring import (
     check_mode,
     decides_at_epoch_end,
@@ -109,6 +109,7 @@ class EarlyStopping(Callback):
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 
+    @understood_hook
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._checks_at_epoch_end(trainer):
             self._check(trainer)

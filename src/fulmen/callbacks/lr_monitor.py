@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch.optim import Optimizer
 
 from fulmen.base.report import warn
+from fulmen.base.seams import understood_hook
 from fulmen.core.callback import Callback
 from fulmen.core.optimizers import NoOptimizer, bare
 from fulmen.errors import ConfigError, did_you_mean
@@ -77,6 +78,7 @@ class LearningRateMonitor(Callback):
         if self.log_momentum and any(_momentum(group) is None for s in sources for _, group in s.groups()):
             warn("LearningRateMonitor(log_momentum=True): an optimizer without momentum is logged with 0.")
 
+    @understood_hook
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fulmen.base import files
 from fulmen.base.report import info, warn, warn_once
-from fulmen.base.seams import understood
+from fulmen.base.seams import understood, understood_hook
 from fulmen.callbacks.checkpoint import Checkpoint, try_to_save
 from fulmen.callbacks.checkpoint_arguments import check_cadence, check_on_save_error, check_retention
 from fulmen.callbacks.checkpoint_files import (
@@ -206,6 +206,7 @@ class ModelCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._plan_next(trainer, at_most=self.due_step)
 
+    @understood_hook
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -224,6 +225,7 @@ class ModelCheckpoint(Checkpoint):
         if self._is_due(trainer) and not trainer.accumulating:
             self._decide(trainer)
 
+    @understood_hook
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:
             return

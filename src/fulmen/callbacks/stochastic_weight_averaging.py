@@ -220,8 +220,7 @@ class _Measurement(Callback):
         self.found: dict[tuple[str, str], Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._momenta = {part: part.momentum for _, part in _batch_norms(pl_module)}
-        for part in self._momenta:
+        for _, part in _batch_norms(pl_module):
             part.reset_running_stats()
             part.momentum = None  # the plain mean of all batches
 

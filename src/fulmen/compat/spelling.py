@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from fulmen.base import environ
 from fulmen.base.report import warn_once
+
+_NOT_THE_USERS = ("fulmen.", "torch.", "contextlib", "functools")
 
 QUIET_VARIABLE = "FULMEN_QUIET"
 """Set where nothing is to be said about old spellings: here, and in the processes that are started here."""
@@ -19,7 +23,15 @@ class OldSpelling(UserWarning):
 def say_modern(old: str, modern: str) -> None:
     """Warn, once for each `old`, that it is spelled `modern` now."""
     if environ.read(QUIET_VARIABLE) is None:
-        warn_once(f"{old} is an old spelling. Now: {modern}", OldSpelling, stacklevel=3)
+        warn_once(f"{old} is an old spelling. Now: {modern}", OldSpelling, stacklevel=_levels_to_user())
+
+
+def _levels_to_user() -> int:
+    """How many callers away the line of the user's is that led here."""
+    levels, frame = 2, sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_USERS):
+        levels, frame = levels + 1, frame.f_back
+    return levels
 
 
 def be_quiet() -> None:

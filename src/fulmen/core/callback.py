@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fulmen.base.seams import LentToCallbacks, understood_hook
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from fulmen.trainer import Trainer
 
 
-class Callback:
+class Callback(LentToCallbacks):
     """Override any of these hooks; those that are not overridden cost nothing.
 
     The order in which they fire is the order of `fulmen.core.hooks.EVENTS`.
@@ -90,14 +92,17 @@ class Callback:
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A training epoch begins."""
 
+    @understood_hook
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A training epoch, its validation included, has ended."""
 
+    @understood_hook
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> Any:
         """A batch is on the device; returning -1 skips the rest of the epoch."""
 
+    @understood_hook
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -178,6 +183,7 @@ class Callback:
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The pass over the data begins."""
 
+    @understood_hook
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The pass over the data has ended."""
 
@@ -211,6 +217,7 @@ class Callback:
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gradients are there, still scaled and unclipped."""
 
+    @understood_hook
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
@@ -219,11 +226,13 @@ class Callback:
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Something was raised, or the user interrupted the run."""
 
+    @understood_hook
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """The checkpoint is complete and may be edited before it is written."""
 
+    @understood_hook
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:

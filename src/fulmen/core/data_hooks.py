@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fulmen.base.seams import understood_hook
 from fulmen.base.tree import move
 from fulmen.errors import UsageError
 
@@ -45,6 +46,7 @@ class DataHooks:
         """Change a batch while it is on the host."""
         return batch
 
+    @understood_hook
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Send a batch to the device; override for structures that are not collections of tensors."""
         return move(batch, device, non_blocking=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fulmen.base.seams import understood_hook
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,12 +47,15 @@ class ModelHooks(nn.Module):
     def on_train_epoch_start(self) -> None:
         """A training epoch begins."""
 
+    @understood_hook
     def on_train_epoch_end(self) -> None:
         """A training epoch, its validation included, has ended."""
 
+    @understood_hook
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """A batch is on the device; returning -1 skips the rest of the epoch."""
 
+    @understood_hook
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A batch is done; `outputs` is what `training_step` returned, as a dict with `loss` detached."""
 
@@ -63,6 +68,7 @@ class ModelHooks(nn.Module):
     def on_after_backward(self) -> None:
         """Gradients are there, still scaled and unclipped."""
 
+    @understood_hook
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled, not yet clipped."""
 
@@ -133,6 +139,7 @@ class ModelHooks(nn.Module):
     def on_predict_epoch_start(self) -> None:
         """The pass over the data begins."""
 
+    @understood_hook
     def on_predict_epoch_end(self) -> None:
         """The pass over the data has ended."""
 

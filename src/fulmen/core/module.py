@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fulmen.base.report import warn_once
-from fulmen.base.seams import LentToModules, respelled
+from fulmen.base.seams import LentToModules, outer, respelled, understood_hook
 from fulmen.base.tree import map_leaves
 from fulmen.core.data_hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
@@ -93,17 +93,24 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         host before the next flush.
         """
         if otherwise:
-            return self.log(**respelled("log", locals()))
+            self.log(**respelled("log", locals()))
+            return
         logbook = self._logbook
         if logbook is None:
             warn_once("`self.log` was called without a Trainer; nothing is logged.")
-            return None
+            return
         arguments = (
             prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, add_dataloader_idx,
             rank_zero_only,
         )  # fmt: skip
         slot = logbook.slots.get(name)
         if slot is None or slot.arguments != arguments:
+            if isinstance(value, dict):
+                self.log_dict(
+                    outer().log_group(name, value), prog_bar, logger, on_step, on_epoch, reduce_fx,
+                    enable_graph, sync_dist, sync_dist_group, add_dataloader_idx, batch_size, rank_zero_only,
+                )  # fmt: skip
+                return
             slot = logbook.open_slot(name, value, LogArguments(*arguments))
         slot.add(value, batch_size)
 
@@ -125,14 +132,15 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
     ) -> None:
         """`log` each entry; a collection of metrics is computed, and reset, as one."""
         if otherwise:
-            return self.log_dict(**respelled("log_dict", locals()))
+            self.log_dict(**respelled("log_dict", locals()))
+            return
         if isinstance(dictionary, nn.Module):
             if self._logbook is not None:
                 arguments = LogArguments(
                     prog_bar, logger, on_step, on_epoch, add_dataloader_idx=add_dataloader_idx
                 )
                 self._logbook.add_collection(dictionary, arguments)
-            return None
+            return
         for name, value in dictionary.items():
             self.log(
                 name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist,
@@ -172,20 +180,24 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         """`loss.backward(*args, **kwargs)`, in the run's precision and with its hooks."""
         self._attached().step.manual_backward(loss, *args, **kwargs)
 
+    @understood_hook
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; `loss` is already scaled for the precision and the accumulation window."""
         loss.backward(*args, **kwargs)
 
+    @understood_hook
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Step the optimizer; an override has to hand `step` the closure, which computes the gradients."""
         optimizer.step(closure=optimizer_closure)
 
+    @understood_hook
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clear the gradients."""
         optimizer.zero_grad()
 
+    @understood_hook
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -206,6 +218,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         """Clip the true gradients of `optimizer` by "norm" (the default) or "value"."""
         self._attached().step.clip(bare(optimizer), gradient_clip_val, gradient_clip_algorithm)
 
+    @understood_hook
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step a scheduler; `metric` is the monitored value, or None."""
         if metric is None:
@@ -213,6 +226,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         else:
             scheduler.step(metric)
 
+    @understood_hook
     def toggle_optimizer(self, optimizer: Any) -> None:
         """Make only this optimizer's parameters require gradients, until `untoggle_optimizer`."""
         every = self.optimizers(use_pl_optimizer=False)
@@ -254,10 +268,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
     def trainer(self) -> Trainer:
         """The Trainer of the run; an error outside of one."""
         if self._trainer is None:
-            raise NotAttachedError(
-                f"{type(self).__name__} is not attached to a Trainer.",
-                fix="read `self.trainer` in hooks and steps, not in __init__",
-            )
+            return outer().no_trainer(self)  # pyright: ignore[reportReturnType]
         return self._trainer
 
     @trainer.setter

@@ -259,17 +259,21 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         )
         run.progress.load_state_dict(progress.state_dict())
     else:
-        run.unplaced = {key: value for key, value in checkpoint.items() if isinstance(value, (int, str))}
         run.progress.epoch = checkpoint.get("epoch", 0)
         run.progress.optimizer_step = run.progress.window = checkpoint.get("global_step", 0)
+    if OWN_KEY not in checkpoint:
+        run.unplaced = {name: checkpoint[name] for name in checkpoint if name not in _TENSORS}
     run.log_step = run.progress.window
     # The loggers of this run may be others, or fewer.
     for logger, position in zip(run.loggers, checkpoint.get(OWN_KEY, {}).get("loggers", ()), strict=False):
         logger.rewind(position)
 
 
+_TENSORS = ("state_dict", "optimizer_states")
+
+
 def find_place(run: Run) -> None:
-    """Once there is a loader, more can be told of a checkpoint that says little about where it was saved."""
+    """Once there is a loader, more can be told of where somebody else's checkpoint was saved."""
     if run.unplaced is not None:
         saved, run.unplaced = run.unplaced, None
         outer().place(run, saved)

@@ -80,8 +80,7 @@ def fit_epoch(run: Run) -> None:
     stream = open_epoch(run)
     hooks, progress, logbook, stop, step = run.hooks, run.progress, run.logbook, run.stop, run.step
     step_limit, log_every = run.fit_options.step_limit, run.report_options.log_every_n_steps
-    nowhere, batch_end = logbook.scope(OUTSIDE), QuietPoint.BATCH_END
-    transfer = batch_transfer(run)
+    nowhere, transfer = logbook.scope(OUTSIDE), batch_transfer(run)
     signals, together, raise_pending_error = run.signals, run.together, pending_error_check(run)
     fetch = in_span(run, "train_dataloader_next", stream.take)
     take = signals.interruptible(fetch, repeatable=not stream.has_states)
@@ -111,13 +110,7 @@ def fit_epoch(run: Run) -> None:
         run.in_the_middle = True
         updated = run_step(batch, batch_idx, is_last)
         run.in_the_middle = False
-        progress.batch += 1
-        progress.total_batch += 1
-        progress.is_last_batch, progress.schedulers_wait = is_last, updated
-        progress.point = batch_end
-        if updated:
-            progress.window += 1
-            progress.epoch_window += 1
+        progress.finish_batch(is_last=is_last, updated=updated)
         if run.schedulers:
             step_due_schedulers(run, updated=updated, is_last=is_last)
         run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0

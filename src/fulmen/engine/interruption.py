@@ -61,14 +61,14 @@ def _conclude(run: Run) -> None:
     elif not run.signals.at_rest:
         info(
             f"{name}: what was under way took longer than {signals.GRACE_S:g} s and was broken off, so that "
-            f"this moment cannot be saved. The last checkpoint: {run.last_saved or run.ckpt_path or 'none'}"
+            f"this moment cannot be saved. The last checkpoint: {run.last_whole or run.ckpt_path or 'none'}"
         )
     elif path is None:
         info(f"{name}: nothing is saved, for no ModelCheckpoint says where.")
     else:
         run.cannot_wait = True  # what waits for the end of a window would wait in vain
         checkpoints.save(run, path, wait=True)
-        run.last_saved = path
+        run.last_saved = run.last_whole = path
         info(
             f"{name}: saved epoch {run.progress.epoch}, step {run.progress.optimizer_step} to {path}. "
             "fit(..., ckpt_path='last') goes on from there."

@@ -94,6 +94,16 @@ class Progress:
             savers_left=[],
         )
 
+    def finish_batch(self, *, is_last: bool, updated: bool) -> None:
+        """A training batch is done, and with it an accumulation window if it `updated` the weights."""
+        self.batch += 1
+        self.total_batch += 1
+        self.is_last_batch, self.schedulers_wait = is_last, updated
+        self.point = QuietPoint.BATCH_END
+        if updated:
+            self.window += 1
+            self.epoch_window += 1
+
     def start_next_epoch(self) -> None:
         """The epoch under way is finished."""
         self.epoch += 1

@@ -16,13 +16,14 @@ from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import bare
+from fulmen.engine.agreement import Agreement
 from fulmen.engine.dispatch import method, step_caller
 from fulmen.engine.evaluate import evaluate, load_evaluation_data
 from fulmen.engine.fit import fit_epoch, load_train_data, reason_to_stop
 from fulmen.engine.lifecycle import make_optimizers
 from fulmen.engine.loaders import generators_of, restore_attributes, sampler_attributes, shut_down_workers
 from fulmen.engine.logbook_state import load_metric_states, metric_states, metric_updates
-from fulmen.engine.options import FitOptions
+from fulmen.engine.options import FitOptions, ValidationOptions
 from fulmen.engine.position import seed_data
 from fulmen.engine.predict import Predictions, predict
 from fulmen.engine.states import RunningStage, TrainerFn
@@ -155,6 +156,9 @@ def _train(trial: Run, run: Run, steps: int | None, stack: ExitStack, *, learns:
     else:
         trial.fit_options = FitOptions(max_epochs=-1, max_steps=progress.optimizer_step + steps)
     trial.data_options = replace(run.data_options, limit_val_batches=0)
+    trial.validation_options = ValidationOptions()
+    if trial.is_shared_fit:
+        trial.together, trial.stop.is_shared = Agreement(trial.strategy.collectives), True
     progress.start_epoch()
     trial.use_optimizers([bare(optimizer) for optimizer in run.optimizers])
     if not learns:

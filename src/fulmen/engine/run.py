@@ -116,10 +116,12 @@ class Run:
     ckpt_path: str | None = None
     last_saved: str | None = None
     """The checkpoint that was written last."""
+    last_whole: str | None = None
+    """The last one that training can go on from: not of weights only."""
     checkpoint: dict[str, Any] | None = None
     """What this run was started from, until it has been taken up."""
     unplaced: dict[str, Any] | None = None
-    """The numbers in a checkpoint that has nothing else to say of where it was saved, until it is known."""
+    """What somebody else's checkpoint has to say of where it was saved, until that is known."""
     interrupted_path: str | None = None
     """Where a signal that ends the run has it saved; None for nowhere."""
     logger_positions: list[dict[str, Any]] | None = None

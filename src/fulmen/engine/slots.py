@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from fulmen.base.seams import outer
 from fulmen.core.log_arguments import LogArguments
 from fulmen.errors import ConfigError, UsageError, did_you_mean
 from fulmen.runtime.packing import GATHER, Part
@@ -200,11 +201,7 @@ class Slot(BaseSlot):
 
     def _single(self, value: Tensor) -> Tensor:
         if value.numel() != 1:
-            raise UsageError(
-                f"`self.log({self.name!r})` takes a single number.",
-                received=f"a tensor of shape {tuple(value.shape)}",
-                fix=f"self.log({self.name!r}, value.mean())",
-            )
+            value = outer().log_number(self.name, value)
         return value.reshape(())
 
     def _number(self, value: Any) -> float:

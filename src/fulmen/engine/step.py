@@ -41,11 +41,13 @@ class Step(ABC):
         if self._module_backward is None and run.profiler is not None:
             self._module_backward = in_span(run, "backward", Tensor.backward)
         step = step_caller(run, "training_step", method(run, run.module, "training_step"))
-        self._training_step = spanned(
-            run, run.module, "training_step", run.strategy.wrap_step(run.module, step)
-        )
+        wrapped = run.strategy.wrap_step(run.module, step, by_hand=self.averages_by_hand)
+        self._training_step = spanned(run, run.module, "training_step", wrapped)
         for optimizer in run.optimizers:
             optimizer.attach(run.module, self.step_optimizer)
+
+    averages_by_hand = False
+    """Whether the gradients of all processes are asked for before each update, not had after `backward`."""
 
     in_window = 0
     """Batches of the accumulation window under way that are finished."""
@@ -284,6 +286,8 @@ class AutomaticStep(Step):
 
 class ManualStep(Step):
     """`training_step` does it all; the run lends it precision, hooks and counting."""
+
+    averages_by_hand = True
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)

@@ -106,4 +106,9 @@ class MixedPrecision(Precision):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler is not None:
+            if self._stepped or self._unscaled:
+                self.scaler.update()  # which forgets what it has noted of optimizers
+            self._stepped.clear()
+            self._unscaled.clear()
+            self._scaled = False
             self.scaler.load_state_dict(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import time
@@ -87,14 +88,19 @@ def connect(
 
 def disconnect() -> None:
     """Part: the group that `connect` has set up is no more, and the last to leave removes the file."""
-    global _meeting
     watch.stop()
-    left, _meeting = _meeting, None
-    if left is None:
-        return  # another's group is another's to end
-    if distributed.is_initialized():
+    if _meeting is not None and distributed.is_initialized():  # another's group is another's to end
         distributed.destroy_process_group()
-    if left.file is not None and left.store.add("left", 1) == left.size and os.path.exists(left.file):
+    _leave_file()
+
+
+@atexit.register
+def _leave_file() -> None:
+    global _meeting
+    left, _meeting = _meeting, None
+    if left is None or left.file is None:
+        return
+    if left.store.add("left", 1) == left.size and os.path.exists(left.file):
         os.remove(left.file)
 
 

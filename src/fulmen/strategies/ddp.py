@@ -179,14 +179,16 @@ class DDPStrategy(Strategy):
         module.to(self.root_device)
         self.model = module
 
-    def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_step(
+        self, module: nn.Module, step: Callable[..., Any], *, by_hand: bool = False
+    ) -> Callable[..., Any]:
         if self.world.size == 1:  # there is nobody to average with
             return step
-        self._averages_by_hand = not getattr(module, "automatic_optimization", True)
+        self._averages_by_hand = by_hand
         trained = any(parameter.requires_grad for parameter in module.parameters())
         if self.joins:
-            check_join(module, self._arguments)
-        if self._averages_by_hand or not trained:
+            check_join(module, self._arguments, by_hand=by_hand)
+        if by_hand or not trained:
             if self._comm_hook is not None:
                 warn(
                     "`ddp_comm_hook` is not used in manual optimization, where gradients travel as they are."

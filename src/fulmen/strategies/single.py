@@ -51,7 +51,9 @@ class SingleDeviceStrategy(Strategy):
             torch.cuda.set_device(self.root_device)
         module.to(self.root_device)
 
-    def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_step(
+        self, module: nn.Module, step: Callable[..., Any], *, by_hand: bool = False
+    ) -> Callable[..., Any]:
         return step
 
     def no_sync(self) -> None:

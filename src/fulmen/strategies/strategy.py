@@ -50,8 +50,13 @@ class Strategy(ABC):
         """Put the parameters where they train."""
 
     @abstractmethod
-    def wrap_step(self, module: nn.Module, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The callable that the loop calls in place of `module.training_step`."""
+    def wrap_step(
+        self, module: nn.Module, step: Callable[..., Any], *, by_hand: bool = False
+    ) -> Callable[..., Any]:
+        """The callable that the loop calls in place of `module.training_step`.
+
+        With `by_hand`, gradients of all processes are asked for by `complete_gradients`, before each update.
+        """
 
     def weigh(self, weight: float) -> None:
         """Say how much this process counts in the gradients of the next batch; 0 where it has none."""

@@ -77,12 +77,14 @@ def naming_unused(step: DistributedDataParallel) -> Callable[..., Any]:
     return named
 
 
-def check_join(module: nn.Module, arguments: Mapping[str, Any]) -> None:
+def check_join(module: nn.Module, arguments: Mapping[str, Any], *, by_hand: bool) -> None:
     """Raise `ConfigError` where processes without a batch cannot take part in the steps of the others."""
-    if not getattr(module, "automatic_optimization", True):
+    if by_hand:
         raise join_error("manual optimization, where only `training_step` knows what is stepped, and when")
     if arguments.get("static_graph"):
         raise join_error("static_graph=True, which promises that all steps use the same parameters")
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise join_error("a module without parameters to train")
     for name, part in module.named_modules():
         if isinstance(part, nn.SyncBatchNorm):
             raise join_error(f"the SyncBatchNorm {name!r}, which waits for all processes in each step")

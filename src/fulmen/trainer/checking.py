@@ -35,7 +35,8 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
                 raise UnknownArgumentError(
                     "Trainer got an unknown argument.", received=name, fix=did_you_mean(name, names)
                 )
-            warn(f"PL_TRAINER_{name.upper()} in the environment sets no argument of Trainer{_hint(name, names)}")
+            variable = f"PL_TRAINER_{name.upper()}"
+            warn(f"{variable} in the environment sets no argument of Trainer{_hint(variable, names)}")
             del arguments[name]
         if arguments.get("model_registry") is not None:
             raise ConfigError(
@@ -52,8 +53,8 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
     return checked_init
 
 
-def _hint(name: str, names: list[str]) -> str:
-    near = did_you_mean(f"PL_TRAINER_{name.upper()}", [f"PL_TRAINER_{known.upper()}" for known in names])
+def _hint(variable: str, names: list[str]) -> str:
+    near = did_you_mean(variable, [f"PL_TRAINER_{known.upper()}" for known in names])
     return f"; {near}" if near else "."
 
 

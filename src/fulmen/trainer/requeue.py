@@ -88,7 +88,7 @@ class Requeue:
 
     def _come_back(self, run: Run) -> None:
         """Note where an interrupted fit goes on; if the signal asks for it, have the job started again."""
-        saved = run.last_saved
+        saved = run.last_whole
         if saved is not None:
             before = self._noted()
             files.write_whole(self._note, lambda file: file.write(os.fsencode(saved)))

@@ -275,6 +275,8 @@ class Trainer(RunView, metaclass=AsksOutside):
                 fix="call it during or after a run",
             )
         self._run.last_saved = files.absolute(filepath)
+        if not weights_only:
+            self._run.last_whole = self._run.last_saved
         checkpoints.save(
             self._run,
             files.absolute(filepath),

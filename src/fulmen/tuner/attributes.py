@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class _Attributes:
         self._owner = owner
 
     def __contains__(self, name: str) -> bool:
-        return hasattr(self._owner, name)
+        return inspect.getattr_static(self._owner, name, None) is not None  # what it has itself
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self._owner, name)

@@ -128,6 +128,8 @@ class _RangeTest(Callback):
         if steps <= len(self._finder.results["lr"]):
             return  # an accumulation window is open
         loss = trainer.strategy.reduce(_loss_in(outputs, pl_module).detach().float()).item()
+        if trainer.should_stop:
+            return  # the other processes may not know of it yet
         self._average = _SMOOTHING * self._average + (1 - _SMOOTHING) * loss
         smooth = self._average / (1 - _SMOOTHING ** (len(self._finder.results["lr"]) + 1))
         self._finder.results["lr"].append(self._finder.rate(steps - 1))
@@ -135,6 +137,9 @@ class _RangeTest(Callback):
         if steps > 1 and smooth > self._threshold * self._least:
             trainer.stop(f"the loss exceeds {self._threshold:g} times the least one")
         self._least = min(self._least, smooth)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finder.results = trainer.strategy.broadcast(self._finder.results)
 
 
 def _loss_in(outputs: Any, module: LightningModule) -> Tensor:

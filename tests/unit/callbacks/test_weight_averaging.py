@@ -75,10 +75,10 @@ def one_point() -> DataLoader[Any]:
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], *, bits: bool = True) -> None:
-    tolerance = {"rtol": 0.0, "atol": 0.0} if bits else {"rtol": 1e-5, "atol": 1e-6}
+    rtol, atol = (0.0, 0.0) if bits else (1e-5, 1e-6)
     assert one.keys() == other.keys()
     for name, value in one.items():
-        torch.testing.assert_close(value, other[name], **tolerance)
+        torch.testing.assert_close(value, other[name], rtol=rtol, atol=atol)
 
 
 def step_bare(module: Net, optimizer: torch.optim.Optimizer, batch: list[Tensor]) -> None:
@@ -198,8 +198,9 @@ def test_a_scheduler_of_steps_is_warned_of(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_makes_no_sense_is_told_at_once(arguments: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"swa_lrs": 0.1, **arguments}
     with pytest.raises(ConfigError):
-        StochasticWeightAveraging(**{"swa_lrs": 0.1} | arguments)
+        StochasticWeightAveraging(**given)
 
 
 def test_what_it_cannot_work_with(tmp_path: Path) -> None:
@@ -317,7 +318,7 @@ def test_an_average_that_follows_epochs(tmp_path: Path) -> None:
     noting = LambdaCallback(on_train_epoch_end=lambda trainer, net: ends.append(weights(net)))
     module = Net()
     make_trainer(tmp_path, OfEpochs(), noting, max_epochs=4).fit(module, points())
-    mean = {name: sum(end[name] for end in ends[1:]) / 3 for name in ends[0]}
+    mean = {name: torch.stack([end[name] for end in ends[1:]]).mean(0) for name in ends[0]}
     assert_same(weights(module), mean, bits=False)
 
 

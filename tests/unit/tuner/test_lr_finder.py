@@ -131,8 +131,10 @@ def test_it_is_not_set_unless_wanted(tmp_path: Path) -> None:
 
 
 def test_it_is_set_under_the_name_that_is_given(tmp_path: Path) -> None:
-    module = Line()
-    module.own_rate = 1.0
+    class Named(Line):
+        own_rate = 1.0
+
+    module = Named()
     found = Tuner(make_trainer(tmp_path)).lr_find(module, points(), attr_name="own_rate")
     assert found is not None
     assert (module.own_rate, module.learning_rate) == (found.suggestion(), 0.1)

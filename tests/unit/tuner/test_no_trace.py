@@ -78,7 +78,7 @@ def test_before_the_first_fit(kind: str, tmp_path: Path) -> None:
     )
     trainer = make_trainer(tmp_path, watcher, ModelCheckpoint(tmp_path), logger=CSVLogger(tmp_path))
     module = Regression()
-    module.net[0].weight.requires_grad = False
+    module.net[0].requires_grad_(False)
     module.net[2].eval()
     module.net[3].bias.grad = torch.ones(1)
     before = state_of(module), state_of_trainer(trainer), generators()
@@ -133,6 +133,21 @@ def test_an_error_in_the_middle_leaves_nothing_either(kind: str, tmp_path: Path)
     with pytest.raises(RuntimeError, match="third step"):
         search(kind, make_trainer(tmp_path), module)
     assert (state_of(module), generators()) == before
+
+
+def test_the_loss_scale_is_as_before(tmp_path: Path) -> None:
+    scales: list[dict[str, Any]] = []
+    trainer = make_trainer(tmp_path, precision="16-mixed")
+    for _ in range(2):
+        trainer.fit(module := Regression())
+        scales.append(bits(trainer.precision_plugin.state_dict()))
+        search("lr", trainer, module)
+        assert bits(trainer.precision_plugin.state_dict()) == scales[-1]
+
+
+def test_the_interval_of_validations_does_not_limit_the_batch(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, val_check_interval=10)
+    assert Tuner(trainer).scale_batch_size(Regression(), max_trials=4) == 16
 
 
 def test_a_metric_forgets_the_search(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from fulmen.base.seams import understood_hook
 from fulmen.callbacks.progress.progress_bar import ProgressBar
 from fulmen.engine.states import RunningStage
 from fulmen.errors import ConfigError
@@ -152,6 +153,7 @@ class DrawnProgressBar(ProgressBar, ABC):
         if self._trained and (self._leave or monotonic() >= self._affordable_s):
             self._draw(final=True)
 
+    @understood_hook
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -159,6 +161,7 @@ class DrawnProgressBar(ProgressBar, ABC):
         if monotonic() >= self._due_s and self._trained % self._refresh_rate == 0:
             self._draw()
 
+    @understood_hook
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._training is not None:
             self._draw_change()

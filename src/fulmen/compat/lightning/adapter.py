@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fulmen.callbacks import BaseFinetuning, ModelCheckpoint, ProgressBar
+from fulmen.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, ProgressBar
 from fulmen.compat.lightning import hooks, steps
-from fulmen.compat.lightning.arguments import OldSettings
+from fulmen.compat.lightning.arguments import UNNAMED, OldSettings
 from fulmen.compat.lightning.calls import called_as
 from fulmen.compat.lightning.loggers import LoggerCollection
 from fulmen.compat.lightning.results import Results
@@ -90,7 +90,9 @@ class LightningAdapter(Adapter):
             elif isinstance(callback, BaseFinetuning):
                 signature = hooks.old_signature(callback, "finetune_function")
                 if signature is not None and "finetune_function" not in vars(callback):
-                    vars(callback)["finetune_function"] = called_as(signature, callback.finetune_function, self)
+                    vars(callback)["finetune_function"] = called_as(
+                        signature, callback, callback.finetune_function, self
+                    )
         if settings.resume_from_checkpoint and run.fn is TrainerFn.FITTING and run.ckpt_path is None:
             run.ckpt_path = str(settings.resume_from_checkpoint)
 
@@ -98,11 +100,11 @@ class LightningAdapter(Adapter):
 
     def method(self, owner: Any, name: str) -> Call:
         if name == "predict_step" and hooks.defines(owner, "predict") and not hooks.defines(owner, name):
-            return owner.predict
+            return partial(_predict, owner.predict)
         call = getattr(owner, name)
         signature = hooks.old_signature(owner, name)
         if signature is not None:
-            call = called_as(signature, call, self)
+            call = called_as(signature, owner, call, self)
         if name in ("setup", "teardown"):
             return _by_position(call)
         if isinstance(owner, Callback) and name == "on_save_checkpoint":
@@ -186,6 +188,8 @@ class LightningAdapter(Adapter):
         listeners: list[Call] = []
         if event == "on_sanity_check_start" and era.loads_validation_data_before_sanity_check:
             listeners.append(lambda: load_evaluation_data(run, "val"))
+        if event == "on_train_epoch_start" and era.epoch_is_a_metric:
+            listeners.append(lambda: run.logbook.logged_table.update(epoch=run.progress.epoch))
         if event == "on_validation_end" and era.checkpoints_follow_val_loss:
             listeners.append(self._follow_val_loss)
         if event in ("on_validation_end", "on_test_end") and era.leaves_evaluation_mode_first:
@@ -197,12 +201,18 @@ class LightningAdapter(Adapter):
         return listeners
 
     def _follow_val_loss(self) -> None:
-        """Without a monitor the best was kept by `val_loss`, or by `checkpoint_on`, if that was logged."""
+        """Without a monitor the best was kept by `val_loss`, or by `checkpoint_on`, if that was logged.
+
+        So did early stopping that nobody named a monitor for.
+        """
         logged = self.run.logbook.callback_metrics()
         found = next((name for name in ("val_loss", "checkpoint_on") if name in logged), None)
         for callback in self.run.callbacks:
             if found and isinstance(callback, ModelCheckpoint) and callback.monitor is None:
                 callback.monitor = found
+            unnamed = isinstance(callback, EarlyStopping) and callback.monitor == UNNAMED
+            if unnamed and "val_loss" in logged and UNNAMED not in self.run.logbook.slots:
+                self.run.logbook.add_host_values({UNNAMED: float(logged["val_loss"])})
 
     def _leave_evaluation(self, call: Call) -> None:
         call()
@@ -222,6 +232,10 @@ class LightningAdapter(Adapter):
                     given = (run.trainer, run.module) if isinstance(owner, Callback) else ()
                     listeners.append(_without_arguments(partial(getattr(owner, name), *given)))
         return listeners
+
+
+def _predict(call: Call, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+    return call(batch, batch_idx, dataloader_idx)
 
 
 def _own_truncation(module: Any) -> int:

@@ -20,6 +20,10 @@ Given = dict[str, Any]
 """Keywords of a call, changed in place."""
 
 
+UNNAMED = "early_stop_on"
+"""What EarlyStopping monitors that was not told what."""
+
+
 @dataclass
 class OldSettings:
     """What a Trainer was told that today is said elsewhere."""
@@ -110,7 +114,7 @@ def _checkpointing(value: Any, given: Given, settings: OldSettings) -> None:
 
 def _early_stopping(value: Any, given: Given, settings: OldSettings) -> None:
     if value is True:
-        value = _make("fulmen.callbacks", "EarlyStopping", {"monitor": "early_stop_on", "strict": False})
+        value = _make("fulmen.callbacks", "EarlyStopping", {"monitor": UNNAMED, "strict": False})
     if value:
         _add_callback(given, value)
 

@@ -20,6 +20,7 @@ from fulmen.compat.lightning.arguments import settings_of
 from fulmen.compat.lightning.tuning import OldTuner, tune
 from fulmen.compat.lightning.versions import Spelling
 from fulmen.core.module import LightningModule
+from fulmen.engine import checkpoint as checkpoints
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,26 @@ def _loop(trainer: Any) -> SimpleNamespace:
         batch_idx=_batch_idx(trainer), total_batch_idx=trainer._progress.total_batch,
         current_epoch=trainer.current_epoch, global_step=trainer.global_step,
     )  # fmt: skip
+
+
+def _logger_connector(trainer: Any) -> SimpleNamespace:
+    """What user code read of the connector, and put into it."""
+    return SimpleNamespace(
+        callback_metrics=trainer.callback_metrics, logged_metrics=trainer.logged_metrics,
+        progress_bar_metrics=trainer.progress_bar_metrics, add_progress_bar_metrics=trainer.add_metrics,
+        log_metrics=lambda metrics, *unused, step=None: [
+            logger.log_metrics(metrics, trainer.global_step if step is None else step)
+            for logger in trainer.loggers
+        ],
+    )  # fmt: skip
+
+
+def _checkpoint_connector(trainer: Any) -> SimpleNamespace:
+    """What user code called of the connector."""
+    return SimpleNamespace(
+        save_checkpoint=trainer.save_checkpoint,
+        dump_checkpoint=lambda weights_only=False: checkpoints.parts(trainer._run, weights_only=weights_only),
+    )
 
 
 def _reload(kind: str) -> Callable[[Any], Callable[..., None]]:
@@ -134,6 +155,9 @@ OF_TRAINER: tuple[OldAttribute, ...] = (
     OldAttribute("batch_idx", last="1.5", modern="the argument of the hook", shows=_batch_idx),
     OldAttribute("total_batch_idx", last="1.5", modern="global_step",
                  shows=lambda t: t._progress.total_batch),
+    OldAttribute("logger_connector", last="1.7", modern="callback_metrics and its like",
+                 shows=_logger_connector),
+    OldAttribute("checkpoint_connector", last="1.7", modern="save_checkpoint", shows=_checkpoint_connector),
     OldAttribute("train_loop", last="1.5", modern="fit_loop", shows=_loop),
     OldAttribute("evaluation_loop", last="1.4", modern="validate_loop", shows=_loop),
     OldAttribute("progress_bar_dict", last="1.6", modern="progress_bar_callback.get_metrics(...)",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fulmen.compat.lightning.hooks import CALLBACK, MODERN, OldSignature, kind_of
+from torch.optim import Optimizer
+
+from fulmen.compat.lightning.hooks import CALLBACK, CHANGED, MODERN, OldSignature, keyword_only_names, kind_of
 from fulmen.core.callback import Callback
+from fulmen.core.optimizers import LightningOptimizer
 
 if TYPE_CHECKING:
     from fulmen.compat.lightning.adapter import LightningAdapter
@@ -15,14 +17,13 @@ if TYPE_CHECKING:
 Call = Callable[..., Any]
 
 
-def called_as(signature: OldSignature, call: Call, adapter: LightningAdapter) -> Call:
-    """`call`, which has an old signature, as something that takes what the engine passes."""
+def called_as(signature: OldSignature, owner: Any, call: Call, adapter: LightningAdapter) -> Call:
+    """`call`, a method of `owner` with an old signature, as something that takes what the engine passes."""
     if signature.hook == "on_load_checkpoint":
-        return _with_own_state(signature, call)
-    owner = getattr(call, "__self__", None)
-    lead = 2 if owner is not None and kind_of(owner) == CALLBACK else 0  # trainer and module
+        return _with_own_state(signature, owner, call)
+    lead = 2 if kind_of(owner) == CALLBACK else 0  # trainer and module
     modern, filled = MODERN[signature.hook], _filled(adapter, signature.hook)
-    by_name = _keyword_only(call) & set(signature.parameters)
+    by_name = keyword_only_names(call) & set(signature.parameters)
     sources: list[tuple[str, int | None]] = [
         (name, modern.index(name) if name in modern else None) for name in signature.parameters
     ]
@@ -43,6 +44,29 @@ def called_as(signature: OldSignature, call: Call, adapter: LightningAdapter) ->
     return adapted
 
 
+def called_today(
+    owner: Any, hook: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a hook of today is given by an override that calls it as it was called once."""
+    lead = 2 if kind_of(owner) == CALLBACK else 0
+    own = args[lead:]
+    if hook == "backward":  # what follows the index is for the tensor's own
+        optimizer = isinstance((*own[1:2], kwargs.get("optimizer"))[0], (Optimizer, LightningOptimizer))
+        rest = {name: value for name, value in kwargs.items() if not name.startswith("optimizer")}
+        return ((own[0], *own[3:]), rest) if optimizer else (args, kwargs)
+    for signature in CHANGED:
+        given = dict(zip(signature.parameters, own, strict=False))
+        if (
+            signature.hook == hook
+            and len(given) == len(own)
+            and kwargs.keys() <= set(signature.parameters[len(own) :])
+        ):
+            given |= kwargs
+            given.setdefault("optimizer_closure", given.pop("second_order_closure", None))
+            return (*args[:lead], *(given.get(name) for name in MODERN[hook])), {}
+    return args, kwargs
+
+
 def _filled(adapter: LightningAdapter, hook: str) -> dict[str, Callable[[], Any]]:
     """What is passed for parameters that nobody passes any more."""
     stage = "predict" if "predict" in hook else "training"
@@ -56,13 +80,8 @@ def _filled(adapter: LightningAdapter, hook: str) -> dict[str, Callable[[], Any]
     }
 
 
-def _keyword_only(call: Call) -> set[str]:
-    return {p.name for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY}
-
-
-def _with_own_state(signature: OldSignature, call: Call) -> Call:
+def _with_own_state(signature: OldSignature, owner: Callback, call: Call) -> Call:
     """A callback that is given its own state instead of the whole checkpoint, if there is one."""
-    owner: Callback = call.__self__  # pyright: ignore[reportFunctionMemberAccess]
 
     def load(trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
         state = checkpoint.get("callbacks", {}).get(owner.state_key)

@@ -56,6 +56,16 @@ def written_by(checkpoint: Checkpoint) -> Release | None:
     return (0, 0) if any(key in checkpoint for key in _OF_OLD) else None
 
 
+def scores(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The metrics that decided on saving it, by name: their values at that moment."""
+    states = (checkpoint.get("callbacks") or {}).values()
+    return {
+        state["monitor"]: state["current_score"]
+        for state in states
+        if isinstance(state, dict) and state.get("monitor") and state.get("current_score") is not None
+    }
+
+
 def changes_for(checkpoint: Checkpoint) -> list[str]:
     """What is to change in a checkpoint to make it one of now."""
     release = written_by(checkpoint) or _release(NEWEST)
@@ -77,7 +87,7 @@ def _release(version: Any) -> Release:
     return (int(numbers[1]), int(numbers[2])) if numbers else _release(NEWEST)
 
 
-# ------------------------------------------------------------------------------------------------- the steps
+# -------------------------------------------------------------------------------------------------- the steps
 
 _HPARAMS_OF_OLD = {"hparams": "hparams", "module_arguments": "kwargs"}
 """Where hyperparameters were, and as what they are given to the module."""

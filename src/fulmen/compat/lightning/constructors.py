@@ -8,6 +8,8 @@ from typing import Any
 
 from fulmen.base.seams import Arguments
 from fulmen.compat.lightning import versions
+from fulmen.compat.lightning.arguments import UNNAMED
+from fulmen.compat.lightning.hooks import CALLBACK, GONE
 from fulmen.compat.spelling import say_modern
 
 Given = dict[str, Any]
@@ -79,7 +81,7 @@ def _early_stopping(arguments: Arguments) -> Arguments:
     )  # fmt: skip
     if given.get("monitor") is None:
         say_modern("EarlyStopping() without a name", "EarlyStopping(monitor='val_loss')")
-        given["monitor"] = "early_stop_on"
+        given["monitor"] = UNNAMED
     if given.get("mode") == "auto":
         given["mode"] = "max" if _is_score(given["monitor"], given["monitor"] == "acc") else "min"
     return Arguments((), given)
@@ -115,10 +117,23 @@ def _profiler(arguments: Arguments) -> Arguments:
     return Arguments(arguments.positional, rest)
 
 
+def _lambda_callback(arguments: Arguments) -> Arguments:
+    """Hooks that are gone."""
+    gone = {hook.name for hook in GONE if CALLBACK in hook.owners}
+    own = {name: call for name, call in arguments.keywords.items() if name in gone and call is not None}
+    rest = {name: call for name, call in arguments.keywords.items() if name not in gone}
+
+    def keep(callback: Any) -> None:
+        vars(callback).update(own)
+
+    return Arguments(arguments.positional, rest, keep)
+
+
 CONSTRUCTORS: dict[str, Callable[[Arguments], Arguments]] = {
     "ModelCheckpoint": _model_checkpoint,
     "EarlyStopping": _early_stopping,
     "LightningDataModule": _datamodule,
+    "LambdaCallback": _lambda_callback,
     "SimpleProfiler": _profiler,
     "AdvancedProfiler": _profiler,
 }

@@ -85,7 +85,7 @@ class _AcceleratorConnector:
         self._devices_flag = found.device_count() if devices == "auto" else devices
 
 
-# ---------------------------------------------------------------------------------------------------- memory
+# ----------------------------------------------------------------------------------------------------- memory
 
 
 def garbage_collection_cuda() -> None:

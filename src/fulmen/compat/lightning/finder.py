@@ -17,7 +17,6 @@ from fulmen.compat.lightning.names import PACKAGES, TABLE, Name
 from fulmen.compat.lightning.versions import NEWEST, VERSIONS, declared
 from fulmen.errors import FulmenError, UsageError, did_you_mean
 
-
 _order = VERSIONS.index
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from fulmen.compat.lightning.habits import never_calls_closure
@@ -25,6 +24,11 @@ class GoneHook(Spelling):
     """A method that was called once and is not any more."""
 
     owners: tuple[str, ...] = (MODULE, CALLBACK)
+
+    @property
+    def is_called(self) -> bool:
+        """Whether it may be called where nobody defines it, and does nothing."""
+        return self.name not in ("predict", "truncated_bptt_steps", "tbptt_split_batch")
 
 
 GONE: tuple[GoneHook, ...] = (
@@ -115,6 +119,8 @@ MODERN: dict[str, tuple[str, ...]] = {
     "on_save_checkpoint": ("checkpoint",),
     "on_load_checkpoint": ("checkpoint",),
     "finetune_function": ("optimizer",),
+    "toggle_optimizer": ("optimizer",),
+    "untoggle_optimizer": ("optimizer",),
 }
 """What the engine passes, in this order; in evaluation with a loader's index too, if there are several."""
 
@@ -164,6 +170,8 @@ CHANGED: tuple[OldSignature, ...] = (
         "1.5", "1.9", owners=(MODULE,),
     ),
     OldSignature("lr_scheduler_step", ("scheduler", _INDEX, "metric"), "1.6", "1.9", owners=(MODULE,)),
+    OldSignature("toggle_optimizer", ("optimizer", _INDEX), last="1.9", owners=(MODULE,)),
+    OldSignature("untoggle_optimizer", (_INDEX,), "1.2", "1.9", owners=(MODULE,)),
     OldSignature("transfer_batch_to_device", ("batch", "device"), last="1.5", owners=(MODULE, DATAMODULE)),
     OldSignature("on_save_checkpoint", (), last="1.2", owners=(CALLBACK,)),
     OldSignature("finetune_function", ("optimizer", "opt_idx"), "1.2", "1.9", owners=(CALLBACK,)),
@@ -181,19 +189,37 @@ def kind_of(owner: Any) -> str:
 
 def positional(call: Callable[..., Any]) -> tuple[list[str], int, bool]:
     """Names of the positional parameters, how many of them are required, and whether there are `*args`."""
-    parameters = inspect.signature(call).parameters.values()
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except ValueError:  # some of what is written in C tells nothing
+        return [], 0, True
     own = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = sum(p.default is p.empty for p in own)
     return [p.name for p in own], required, any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
+def keyword_only_names(call: Callable[..., Any]) -> set[str]:
+    """Names of the parameters that are passed by keyword only."""
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except ValueError:
+        return set()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
 def defines(owner: Any, name: str) -> bool:
     """Whether the class or the object has its own version of a method, or one that we do not have at all."""
-    found = getattr(type(owner), name, None) or vars(owner).get(name)
+    found = vars(owner).get(name) or getattr(type(owner), name, None)
     if found is None or found is getattr(BASES[kind_of(owner)], name, None):
         return False
-    # A method that cannot be called as this hook was has the name by chance.
-    return kind_of(owner) != MODULE or name not in WITHOUT_ARGUMENTS or positional(found)[1] <= 1
+    return kind_of(owner) != MODULE or not _has_name_by_chance(owner, name)
+
+
+def _has_name_by_chance(module: Any, name: str) -> bool:
+    """Whether a method cannot be called, or is not written to be called, as the hook of its name was."""
+    if name in WITHOUT_ARGUMENTS:
+        return positional(getattr(module, name))[1] > 0
+    return name == "predict" and "batch_idx" not in positional(module.predict)[0]
 
 
 def old_signature(owner: Any, name: str) -> OldSignature | None:
@@ -202,24 +228,20 @@ def old_signature(owner: Any, name: str) -> OldSignature | None:
     candidates = [s for s in CHANGED if s.hook == name and kind in s.owners]
     if not candidates or not defines(owner, name):
         return None
-    return _match(getattr(type(owner), name, None) or vars(owner)[name], kind, name, tuple(candidates))
+    return _match(getattr(owner, name), kind, name, candidates)
 
 
-@cache
 def _match(
-    function: Callable[..., Any], kind: str, name: str, candidates: tuple[OldSignature, ...]
+    call: Callable[..., Any], kind: str, name: str, candidates: list[OldSignature]
 ) -> OldSignature | None:
-    names, required, takes_more = positional(function)
-    names, required = names[1:], required - 1  # without self
+    names, required, takes_more = positional(call)
     if name == "optimizer_step":
-        return _of_optimizer_step(function, names, candidates)
+        return _of_optimizer_step(call, names, candidates)
     if kind == CALLBACK:
         if name == "on_load_checkpoint" and required == 1:  # (checkpointed_state), alone
             return OldSignature(name, ("checkpointed_state",), last="1.2", owners=(CALLBACK,))
         names, required = names[2:], max(required - 2, 0)
-    keyword_only = {
-        p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
-    }
+    keyword_only = keyword_only_names(call)
     # What is called as it was then is told by its names, or else by how many there are.
     fitting = [
         signature
@@ -237,12 +259,12 @@ def _match(
 
 
 def _of_optimizer_step(
-    function: Callable[..., Any], names: list[str], candidates: tuple[OldSignature, ...]
+    call: Callable[..., Any], names: list[str], candidates: list[OldSignature]
 ) -> OldSignature | None:
     """Told by what comes after the optimizer, and by what becomes of the closure."""
     if len(names) < 4 or "closure" in names[3]:
         return None
-    of_1_0 = "second_order_closure" in names or never_calls_closure(function)
+    of_1_0 = "second_order_closure" in names or never_calls_closure(call)
     return next(s for s in candidates if ("second_order_closure" in s.parameters) == of_1_0)
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MethodType
 from typing import Any
 
-from fulmen.base.seams import Arguments, Interpreter, LentToModules
+import torch
+
+from fulmen.base.seams import Arguments, Interpreter, LentToCallbacks, LentToModules
 from fulmen.compat.lightning import arguments as old_arguments
-from fulmen.compat.lightning import attributes, checkpoints, hooks, versions
+from fulmen.compat.lightning import attributes, checkpoints, hooks, positions, versions
 from fulmen.compat.lightning.adapter import LightningAdapter
+from fulmen.compat.lightning.calls import called_today
 from fulmen.compat.lightning.constructors import CONSTRUCTORS
-from fulmen.compat.lightning.habits import habits_of, logs_by_returning
+from fulmen.compat.lightning.habits import asks_whether, habits_of, logs_by_returning
 from fulmen.compat.lightning.module_methods import METHODS
-from fulmen.compat.lightning.positions import find_position
 from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
 from fulmen.errors import NotAttachedError
@@ -49,6 +52,11 @@ class LightningInterpreter(Interpreter):
             setattr(LentToModules, attribute.name, Lent(attribute.name, partial(_shown, attribute)))
         for name, method in METHODS.items():
             setattr(LentToModules, name, Lent(name, partial(MethodType, method)))
+        for hook in hooks.GONE:  # for `super().on_epoch_end()`
+            if hooks.MODULE in hook.owners and hook.is_called and not hasattr(LentToModules, hook.name):
+                setattr(LentToModules, hook.name, Lent(hook.name, _do_nothing))
+            if hooks.CALLBACK in hook.owners:
+                setattr(LentToCallbacks, hook.name, lambda self, *args: None)
 
     def constructor(self, name: str, arguments: Arguments) -> Arguments:
         if name == "Trainer":
@@ -61,6 +69,11 @@ class LightningInterpreter(Interpreter):
         translated = old_arguments.translate_call(owner, method, given, unknown)
         return super().call(owner, method, given, unknown) if translated is None else translated
 
+    def hook(
+        self, owner: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return called_today(owner, name, args, kwargs)
+
     def attribute(self, owner: Any, name: str) -> Any:
         table = attributes.BY_NAME if hasattr(type(owner), "fit") else attributes.OF_DATAMODULE_BY_NAME
         if name not in table:
@@ -71,6 +84,21 @@ class LightningInterpreter(Interpreter):
         if name not in attributes.CLASS_METHODS:
             return super().class_attribute(owner, name)
         return partial(attributes.CLASS_METHODS[name], owner)
+
+    def log_number(self, name: str, value: Any) -> Any:
+        """The mean of several, as up to 1.6."""
+        say_modern(f"self.log({name!r}, several values)", f"self.log({name!r}, values.mean())")
+        return value.double().mean().to(value.dtype if value.is_floating_point() else torch.float32)
+
+    def log_group(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Each under a name that starts with that of the dict, as up to 1.9 in TensorBoard."""
+        say_modern(f"self.log({name!r}, {{...}})", "self.log_dict({...})")
+        return {f"{name}/{key}": value for key, value in values.items()}
+
+    def no_trainer(self, owner: Any) -> None:
+        """None, as up to 1.6, for who asks whether there is one."""
+        if not asks_whether(sys._getframe(2)):
+            super().no_trainer(owner)
 
     def set_hparams(self, owner: Any, hparams: Any) -> None:
         """Keep a dict or a Namespace as the hyperparameters, as `save_hyperparameters` does."""
@@ -87,17 +115,21 @@ class LightningInterpreter(Interpreter):
         return checkpoints.migrate(checkpoint, path)
 
     def place(self, run: Any, saved: dict[str, Any]) -> None:
-        if not checkpoints.notes_updates_alone(saved):
+        is_found = False
+        notes_updates_alone = checkpoints.notes_updates_alone(saved)
+        if notes_updates_alone:
+            is_found = positions.find_position(run, saved["epoch"], saved["global_step"])
+        else:
             super().place(run, saved)
-            return
-        find_position(run, saved["epoch"], saved["global_step"])
+        positions.recount_updates(run, counted_each=not notes_updates_alone)
+        positions.step_late_schedulers(run, checkpoints.scores(saved), all_kinds=is_found)
 
     def adapter(self, run: Any) -> LightningAdapter | None:
         """An adapter where the run's classes define anything that is not called as it stands."""
         owners = [run.module, *run.callbacks, *([] if run.datamodule is None else [run.datamodule])]
         by_owner = [(owner, spelling) for owner in owners for spelling in hooks.old_spellings(owner)]
-        habits = habits_of(run.module)
         settings = old_arguments.settings_of(run.trainer)
+        habits = habits_of(run, settings)
         declared = settings.version or versions.declared()
         arguments = [a for a in old_arguments.OF_TRAINER if a.name in settings.given and a.name != "compat"]
         if not (by_owner or habits or arguments or declared or logs_by_returning(type(run.module))):
@@ -109,6 +141,10 @@ class LightningInterpreter(Interpreter):
         found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
         version = declared or versions.newest_that_understands(found)
         return LightningAdapter(run, versions.era(version), settings)
+
+
+def _do_nothing(module: Any) -> Callable[..., None]:
+    return lambda *args, **kwargs: None
 
 
 def _shown(attribute: attributes.OldAttribute, owner: Any) -> Any:

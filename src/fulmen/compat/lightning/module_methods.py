@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.compat.lightning.steps import split_in_time
 from fulmen.compat.spelling import say_modern
 from fulmen.core.model_summary import ModelSummary
 
@@ -57,7 +58,19 @@ def get_progress_bar_dict(self: Any) -> dict[str, Any]:
     return {} if bar is None else type(bar).get_metrics(bar, self.trainer, self)
 
 
+def tbptt_split_batch(self: Any, batch: Any, split_size: int) -> list[Any]:
+    """The parts of a batch in time."""
+    return list(split_in_time(batch, split_size))
+
+
 METHODS = {
     method.__name__: method
-    for method in (grad_norm, summarize, write_prediction, write_prediction_dict, get_progress_bar_dict)
+    for method in (
+        grad_norm,
+        summarize,
+        write_prediction,
+        write_prediction_dict,
+        get_progress_bar_dict,
+        tbptt_split_batch,
+    )
 }

@@ -84,7 +84,7 @@ def _sanitize_callable_params(params: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(value, "__name__", value) for name, value in params.items()}
 
 
-# ----------------------------------------------------------------------------------------- what __init__ got
+# ------------------------------------------------------------------------------------------ what __init__ got
 
 
 def parse_class_init_keys(cls: type) -> tuple[str, str | None, str | None]:
@@ -151,7 +151,7 @@ def save_hyperparameters(
         obj.hparams.update(given_hparams)
 
 
-# -------------------------------------------------------------------------- an attribute, wherever it may be
+# --------------------------------------------------------------------------- an attribute, wherever it may be
 
 
 def _holders(model: Any, attribute: str) -> list[Any]:

@@ -8,26 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.base.report import info, warn
 from fulmen.callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
+from fulmen.compat.lightning.adapter import LightningAdapter
 from fulmen.core.optimizers import bare
+from fulmen.engine.dispatch import overridden_step
 from fulmen.engine.progress import QuietPoint
 
 if TYPE_CHECKING:
-    from fulmen.core.optimizers import LRSchedulerConfig
     from fulmen.engine.run import Run
 
 # `epoch` is one more than the epoch that a file was saved in, unless `max_steps` had ended it. `global_step`
 # is the number of updates where training was under way, and one more once an epoch or training was over.
 
 
-def find_position(run: Run, epoch: int, global_step: int) -> None:
-    """Put a run to where those that saved `epoch` and `global_step` stood, now that epochs have a length."""
+def find_position(run: Run, epoch: int, global_step: int) -> bool:
+    """Put a run to where those that saved `epoch` and `global_step` stood, now that epochs have a length.
+
+    False where that cannot be found out, and the next epoch begins.
+    """
     progress, batches = run.progress, run.train_loaders.lengths[0]
     counted = _counted(run, global_step)
     progress.epoch = epoch
     progress.optimizer_step = progress.window = global_step if counted is None else counted
     if math.isinf(batches):
         warn(f"{run.ckpt_path} does not say where in an epoch it was saved: epoch {epoch} begins.")
-        return
+        return False
     windows_in = _windows_by_epoch(run, int(batches))
     before = sum(map(windows_in, range(epoch)))
     updates = counted if counted is not None else global_step - int(global_step > before)
@@ -39,7 +43,7 @@ def find_position(run: Run, epoch: int, global_step: int) -> None:
             f"{int(batches)} batches in an epoch, as there are now, they end elsewhere: epoch {epoch} begins."
         )
         progress.total_batch = epoch * int(batches)
-        return
+        return False
     progress.optimizer_step = progress.window = updates
     is_whole = done == windows_in(under_way)
     progress.epoch = under_way + int(is_whole)
@@ -49,8 +53,7 @@ def find_position(run: Run, epoch: int, global_step: int) -> None:
         progress.total_batch += progress.batch
         progress.point = QuietPoint.VALIDATED
         info(f"It was saved in epoch {under_way}, after {progress.batch} of {int(batches)} batches.")
-    for config in run.schedulers if run.module.automatic_optimization else ():
-        _catch_up(run, config, progress.window if config.interval == "step" else progress.epoch)
+    return True
 
 
 def _counted(run: Run, global_step: int) -> int | None:
@@ -83,9 +86,21 @@ def _locate(updates: int, windows_in: Callable[[int], int]) -> tuple[int, int]:
     return epoch, updates
 
 
-def _catch_up(run: Run, config: LRSchedulerConfig, finished: int) -> None:
-    """Step a scheduler whose state was saved a moment before it stepped."""
-    due = finished // config.frequency
-    scheduler: Any = config.scheduler
-    if not config.reduce_on_plateau and getattr(scheduler, "last_epoch", None) == due - 1:
-        run.module.lr_scheduler_step(scheduler, None)
+def recount_updates(run: Run, *, counted_each: bool) -> None:
+    """Count the updates of several optimizers as this run does: each of them, or one for all in a batch."""
+    adapter, progress = run.adapter, run.progress
+    if len(run.optimizers) > 1 and isinstance(adapter, LightningAdapter) and not adapter.frequencies:
+        counts_each = adapter.era.counts_each_optimizer
+        if run.module.automatic_optimization and counts_each != counted_each:
+            progress.optimizer_step = progress.window * (len(run.optimizers) if counts_each else 1)
+
+
+def step_late_schedulers(run: Run, scores: dict[str, Any], *, all_kinds: bool) -> None:
+    """Step the schedulers whose states were saved a moment before they stepped: by `scores`, or all kinds."""
+    for config in run.schedulers if run.module.automatic_optimization else ():
+        finished = run.progress.window if config.interval == "step" else run.progress.epoch
+        score = scores.get(str(config.monitor)) if config.reduce_on_plateau else None
+        is_late = getattr(config.scheduler, "last_epoch", None) == finished // config.frequency - 1
+        if is_late and (score is not None if config.reduce_on_plateau else all_kinds):
+            step = overridden_step(run, "lr_scheduler_step") or run.module.lr_scheduler_step
+            step(config.scheduler, score)

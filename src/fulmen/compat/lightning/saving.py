@@ -45,7 +45,7 @@ def pl_legacy_patch() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-# ------------------------------------------------------------------------------------------- hyperparameters
+# -------------------------------------------------------------------------------------------- hyperparameters
 
 
 def convert(val: str) -> Any:

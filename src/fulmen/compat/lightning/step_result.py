@@ -62,6 +62,18 @@ class Result(dict[str, Any]):
         for name, value in dictionary.items():
             self.log(name, value, prog_bar, logger, on_step, on_epoch, *args, **arguments)
 
+    def rename_keys(self, map_dict: dict[str, str]) -> None:
+        """Log under other names what was logged here."""
+        logged = self.__dict__["logged"]
+        for old, new in map_dict.items():
+            self[new] = self.pop(old)
+            if old in logged:
+                logged[new] = logged.pop(old)
+
+    def drop_hiddens(self) -> None:
+        """Forget the hidden state."""
+        self.__dict__["hiddens"] = None
+
     def deliver(self, module: LightningModule) -> dict[str, Any] | Tensor | None:
         """Log what was logged here, and give what a step returns today."""
         for name, arguments in self.__dict__["logged"].items():

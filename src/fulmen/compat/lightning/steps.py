@@ -26,7 +26,7 @@ def make_step(adapter: LightningAdapter) -> Step | None:
     if not run.module.automatic_optimization:
         return OldManualStep(adapter)
     several = len(run.optimizers) > 1
-    if several and "optimizer_idx" not in hooks.positional(type(run.module).training_step)[0]:
+    if several and "optimizer_idx" not in hooks.positional(run.module.training_step)[0]:
         return None  # the modern step says what is wrong
     old_override = hooks.old_signature(run.module, "optimizer_step") is not None
     if several or adapter.truncated_bptt_steps or old_override or era.clears_gradients_after_step:
@@ -42,13 +42,15 @@ class TurnsStep(AutomaticStep):
     """
 
     def __init__(self, adapter: LightningAdapter) -> None:
+        # In a turn some parameters have no gradient, and DDP would wait for it.
+        self.averages_by_hand = len(adapter.run.optimizers) > 1
         super().__init__(adapter.run)
         self._adapter = adapter
         self._era = adapter.era
         self._module = module = adapter.run.module
         self._step_override = hooks.defines(module, "optimizer_step")
         self._gradients_first = self._step_override and (
-            not self._era.step_hook_holds_closure or never_calls_closure(type(module).optimizer_step)
+            not self._era.step_hook_holds_closure or never_calls_closure(module.optimizer_step)
         )
         """Whether the override is called with gradients in place, and steps without computing them."""
         self._by_turn: list[list[dict[str, Any]]] = []
@@ -133,6 +135,13 @@ class TurnsStep(AutomaticStep):
             self._steps_taken += 1
         if self._era.clears_gradients_after_step:
             self._clear_gradients(batch_idx)
+
+    def _before_step(self) -> None:
+        if self.averages_by_hand:
+            self._run.strategy.complete_gradients(
+                [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+            )
+        super()._before_step()
 
     def _always_needs_closure(self) -> bool:
         ours = type(self._optimizer).__module__.startswith("torch.optim")

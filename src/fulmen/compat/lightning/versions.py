@@ -86,6 +86,8 @@ HISTORY: dict[str, dict[str, Any]] = {
     "loggers_are_one": {"1.0": True, "1.8": False},
     # Whether a ModelCheckpoint without a monitor follows `val_loss` where somebody logs it.
     "checkpoints_follow_val_loss": {"1.0": True, "1.4": False},
+    # Whether the number of the epoch is among `trainer.logged_metrics`.
+    "epoch_is_a_metric": {"1.0": True, "1.5": False},
     # What returned dicts mean.
     "reads_log_of_returned_dicts": {"1.0": True, "1.3": False},
     "returned_dicts_are_metrics": {"1.0": True, "1.2": False},

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from fulmen.base import environ
 from fulmen.errors import ConfigError
+from fulmen.runtime import ports
 from fulmen.runtime.clusters.environment import ManagedEnvironment, is_set, number
 
 
@@ -41,6 +42,10 @@ class MPIEnvironment(ManagedEnvironment):
     @property
     def _names(self) -> _Names:
         return next((names for names in (OPEN_MPI, MVAPICH, HYDRA) if is_set(*names)), OPEN_MPI)
+
+    @property
+    def main_address(self) -> str:
+        return environ.read("MASTER_ADDR") or ports.LOOPBACK  # on several hosts, it has to be set
 
     def world_size(self) -> int:
         return number(self._names.size)

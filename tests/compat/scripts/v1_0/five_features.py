@@ -1,4 +1,4 @@
-"""The five features of the release 1.0, in its spelling: metrics, manual optimization, logging, data flow, checkpoints."""
+"""The five features of 1.0: metrics, manual optimization, logging, data flow, checkpoints."""
 
 import argparse
 import json
@@ -41,9 +41,7 @@ class Digits(pl.LightningDataModule):
 
     def setup(self, stage=None):
         digits = load_digits()
-        data = TensorDataset(
-            torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)
-        )
+        data = TensorDataset(torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target))
         sizes = [1400, 200, len(data) - 1600]
         self.train, self.val, self.test = random_split(data, sizes, torch.Generator().manual_seed(1))
 
@@ -146,13 +144,20 @@ def main(arguments=None):
         pl.seed_everything(7)
         model, data = kind(args), Digits()
         checkpoint = ModelCheckpoint(
-            filepath=args.folder + f"/{kind.__name__}" + "-{epoch}-{val_loss:.2f}", monitor="val_loss",
-            save_top_k=1, mode="auto", period=1,
+            filepath=args.folder + f"/{kind.__name__}" + "-{epoch}-{val_loss:.2f}",
+            monitor="val_loss",
+            save_top_k=1,
+            mode="auto",
+            period=1,
         )
         trainer = pl.Trainer.from_argparse_args(
-            args, checkpoint_callback=checkpoint, callbacks=[EarlyStopping("val_loss", patience=2)],
-            automatic_optimization=kind is Classifier, default_root_dir=args.folder,
-            progress_bar_refresh_rate=0, weights_summary=None,
+            args,
+            checkpoint_callback=checkpoint,
+            callbacks=[EarlyStopping("val_loss", patience=2)],
+            automatic_optimization=kind is Classifier,
+            default_root_dir=args.folder,
+            progress_bar_refresh_rate=0,
+            weights_summary=None,
         )
         returned = trainer.fit(model, data)
         tested = trainer.test(datamodule=data)

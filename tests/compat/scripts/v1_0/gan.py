@@ -22,9 +22,7 @@ class GAN(LightningModule):
         self.order = []
 
     def noise(self, batch_idx, count):
-        return torch.randn(
-            count, self.hparams.latent_dim, generator=torch.Generator().manual_seed(batch_idx)
-        )
+        return torch.randn(count, self.hparams.latent_dim, generator=torch.Generator().manual_seed(batch_idx))
 
     def training_step(self, batch, batch_idx, optimizer_idx):
         (real,) = batch

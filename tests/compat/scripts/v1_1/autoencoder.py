@@ -1,4 +1,4 @@
-"""An autoencoder as of 1.1: epoch outputs in callbacks, a logger of one's own, test with `test_dataloaders`, resume."""
+"""An autoencoder as of 1.1: epoch outputs in callbacks, a logger of one's own, `test_dataloaders`, resume."""
 
 import argparse
 import json
@@ -103,9 +103,13 @@ def main():
     model = AutoEncoder()
     path = None
     if args.stop_at:
-        checkpoint = ModelCheckpoint(dirpath=args.folder, filename="half", save_top_k=1, monitor="val_loss", mode="min")
-        trainer = pl.Trainer(max_epochs=args.stop_at, checkpoint_callback=True, callbacks=[checkpoint, Counting()],
-                             logger=False, progress_bar_refresh_rate=0, weights_summary=None)  # fmt: skip
+        checkpoint = ModelCheckpoint(
+            dirpath=args.folder, filename="half", save_top_k=1, monitor="val_loss", mode="min"
+        )
+        trainer = pl.Trainer(
+            max_epochs=args.stop_at, checkpoint_callback=True, callbacks=[checkpoint, Counting()],
+            logger=False, progress_bar_refresh_rate=0, weights_summary=None,
+        )  # fmt: skip
         trainer.fit(model, train_dataloader=train, val_dataloaders=val)
         path = os.path.join(args.folder, "half.ckpt")
         model = AutoEncoder()

@@ -1,4 +1,4 @@
-"""A character model as of 1.3: truncated backpropagation, `validate`, metrics of the package, a datamodule."""
+"""A character model as of 1.3: truncated backpropagation, `validate`, metrics, a datamodule."""
 
 import json
 import this
@@ -25,7 +25,10 @@ class Text(pl.LightningDataModule):
         codes = torch.tensor([LETTERS.index(letter) for letter in TEXT])
         rows = codes[: (len(codes) - 1) // self.length * self.length].view(-1, self.length)
         after = codes[1 : rows.numel() + 1].view(-1, self.length)
-        self.train, self.val = TensorDataset(rows[:96], after[:96]), TensorDataset(rows[96:128], after[96:128])
+        self.train, self.val = (
+            TensorDataset(rows[:96], after[:96]),
+            TensorDataset(rows[96:128], after[96:128]),
+        )
 
     def train_dataloader(self):
         return DataLoader(self.train, batch_size=self.batch_size)

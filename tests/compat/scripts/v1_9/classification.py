@@ -1,4 +1,4 @@
-"""Classification as of 1.9: `*_epoch_end`, an index in optimizer hooks, `lightning.pytorch`, torchmetrics, resume."""
+"""Classification as of 1.9: `*_epoch_end`, indices in optimizer hooks, torchmetrics, resume."""
 
 import json
 import os
@@ -70,8 +70,9 @@ if __name__ == "__main__":
     pl.seed_everything(13)
     model = Wine()
     options = {
-        "logger": False, "enable_progress_bar": False, "enable_model_summary": False, "gradient_clip_val": 0.5,
-        "num_sanity_val_steps": 0, "replace_sampler_ddp": True, "track_grad_norm": -1,
+        "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
+        "gradient_clip_val": 0.5, "num_sanity_val_steps": 0, "replace_sampler_ddp": True,
+        "track_grad_norm": -1,
     }  # fmt: skip
     path = None
     if args.stop_at:

@@ -1,4 +1,4 @@
-"""Classification as of 2.0: `import lightning.pytorch as pl`, outputs kept by the module, canonical precision."""
+"""Classification as of 2.0: `import lightning.pytorch as pl`, outputs kept by the module."""
 
 import json
 import os

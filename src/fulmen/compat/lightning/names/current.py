@@ -282,10 +282,13 @@ CURRENT: dict[str, Names] = {
     "loggers.neptune": pick(LOGGERS, "NeptuneLogger"),
     "loggers.tensorboard": offer("fulmen.loggers", "TensorBoardLogger"),
     "loggers.wandb": pick(LOGGERS, "WandbLogger"),
-    "loops": refuse(
-        NO_LOOPS,
-        "DataLoaderLoop EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
-        "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
+    "loops": until(
+        "1.9",
+        refuse(
+            NO_LOOPS,
+            "DataLoaderLoop EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization "
+            "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
+        ),
     ),
     "overrides": refuse(
         "strategies wrap modules themselves", "LightningDistributedModule LightningParallelModule"

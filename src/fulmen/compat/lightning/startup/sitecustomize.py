@@ -53,6 +53,6 @@ def _run_next() -> None:
 
 
 if __name__ == "sitecustomize":
-    sys.path.remove(os.path.dirname(__file__))
+    sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(__file__)]
     sys.meta_path.insert(0, _Waiting())
     _run_next()
