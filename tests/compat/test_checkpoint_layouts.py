@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -80,7 +81,7 @@ def fit(path: Path, model: Any, folder: Path, *callbacks: Any, **arguments: Any)
     trainer = pl.Trainer(
         max_epochs=2, callbacks=list(callbacks), logger=False, default_root_dir=folder, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks), **arguments,
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks), **arguments,
     )  # fmt: skip
     trainer.fit(model, ckpt_path=path)
     return trainer
@@ -248,7 +249,8 @@ def test_state_keys_of_1_5_to_1_8(end: str) -> None:
 # ----------------------------------------------------------------------------------------------- loss scaling
 
 SCALER = {
-    "scale": 1024.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 7,
+    "scale": 1024.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000,
+    "_growth_tracker": 7,
 }  # fmt: skip
 
 
@@ -277,7 +279,7 @@ def test_loss_scaling_goes_on(
     assert taken == [SCALER]
 
 
-# ------------------------------------------------------------------------------------------ several optimizers
+# ----------------------------------------------------------------------------------------- several optimizers
 
 
 class Two(Net):
@@ -342,10 +344,43 @@ def test_the_table_is_in_the_order_of_versions() -> None:
 
 def test_a_version_of_the_future_is_read_with_one_warning(tmp_path: Path) -> None:
     path = write(checkpoint("2.9.1", state_dict=WEIGHTS, hyper_parameters={"width": 2}), tmp_path / "a.ckpt")
-    with pytest.warns(UserWarning, match=r"Lightning 2\.9\.1.*newer") as caught:
-        assert Net.load_from_checkpoint(path).given == {"width": 2}
-        Net.load_from_checkpoint(path)
+    with pytest.warns(UserWarning, match=r"Lightning 2\.9, which is newer") as caught:
+        models = [Net.load_from_checkpoint(path) for _ in range(2)]
+    assert models[0].given == {"width": 2}
     assert len(caught) == 1
+
+
+MISSHAPEN = {
+    "callbacks": [1, "a", {1: 2}, {"ModelCheckpoint": {"best_model_path": 3}}],
+    "loops": [1, {"fit_loop": 1}, {"fit_loop": {}, "test_loop": 3}],
+    "amp_scaling_state": [1, "a", {"loss_scaler0": {}}],
+    "early_stop_callback_state_dict": [1],
+    "checkpoint_callback_best": [torch.ones(2)],
+}
+
+
+@pytest.mark.parametrize("part", MISSHAPEN)
+@pytest.mark.parametrize("version", ["0.9.0", "1.3.0", "1.8.0"])
+def test_parts_of_another_shape(part: str, version: str, tmp_path: Path) -> None:
+    for content in MISSHAPEN[part]:
+        path = write(checkpoint(version, state_dict=WEIGHTS, **{part: content}), tmp_path / "a.ckpt")
+        with suppress(CheckpointError):
+            Net.load_from_checkpoint(path, width=2)
+
+
+@pytest.mark.parametrize(("epoch", "global_step"), [(10**15, 3), (1, 10**15), (10**15, 2 * 10**15), (0, 0)])
+def test_numbers_that_cannot_be(epoch: int, global_step: int, tmp_path: Path) -> None:
+    path = write(checkpoint("1.3.0", epoch=epoch, global_step=global_step), tmp_path / "a.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit(path, Net(), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": "1"}, {"epoch": None}, {"global_step": -1}, {"global_step": []}])
+def test_a_place_that_is_no_number(wrong: dict[str, Any], tmp_path: Path) -> None:
+    path = write(checkpoint("1.3.0", **wrong), tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt"):
+        fit(path, Net(), tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------------- safety

@@ -46,14 +46,12 @@ if TYPE_CHECKING:
 class ModelCheckpoint(Checkpoint):
     """Writes checkpoints while training and keeps the newest one or, with `monitor`, the best ones.
 
-    One is due every `every_n_train_steps` updates, every `train_time_interval`, or every `every_n_epochs`
-    epochs (the default, with 1). Epochs count at their end where validation runs once per epoch or never,
-    else at each validation; `save_on_train_epoch_end` says so explicitly. A validation due at the same step
-    comes first.
+    One is due every `every_n_train_steps` updates, `train_time_interval`, or `every_n_epochs` epochs (the
+    default, with 1). Epochs count at their end where validation runs once per epoch or never, else at each
+    validation, unless `save_on_train_epoch_end` says so. A validation due at the same step comes first.
 
     Of those that were due, the `save_top_k` best by `mode` stay; -1 keeps all, 0 none. Without `monitor`, 1
-    keeps the newest. `save_last` adds `last.ckpt`, the newest one written: True saves it anew, "link" makes
-    a link.
+    keeps the newest. `save_last` adds `last.ckpt`, the newest one: True writes it anew, "link" links to it.
 
     `filename` may hold `{epoch}`, `{step}` and logged names, with formats: `{epoch}-{val_loss:.2f}` gives
     `epoch=3-val_loss=0.25.ckpt`, or `3-0.25.ckpt` without `auto_insert_metric_name`. A name that another

@@ -259,8 +259,8 @@ def take_up_training(run: Run, checkpoint: dict[str, Any], path: str) -> None:
         )
         run.progress.load_state_dict(progress.state_dict())
     else:
-        run.progress.epoch = checkpoint.get("epoch", 0)
-        run.progress.optimizer_step = run.progress.window = checkpoint.get("global_step", 0)
+        run.progress.epoch = _count_in(checkpoint, "epoch", path)
+        run.progress.optimizer_step = run.progress.window = _count_in(checkpoint, "global_step", path)
     if OWN_KEY not in checkpoint:
         run.unplaced = {name: checkpoint[name] for name in checkpoint if name not in _TENSORS}
     run.log_step = run.progress.window
@@ -278,6 +278,17 @@ def find_place(run: Run) -> None:
         saved, run.unplaced = run.unplaced, None
         outer().place(run, saved)
         run.log_step = run.progress.window
+
+
+def _count_in(checkpoint: dict[str, Any], part: str, path: str) -> int:
+    count = checkpoint.get(part, 0)
+    if type(count) is not int or count < 0:
+        raise CheckpointError(
+            f"The part {part!r} of the checkpoint {path} is of another shape.",
+            received=repr(count),
+            expected="a number that counts",
+        )
+    return count
 
 
 def _load_optimizer(optimizer: Any, state: dict[str, Any], path: str) -> None:

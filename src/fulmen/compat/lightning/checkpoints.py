@@ -13,6 +13,7 @@ from fulmen.base.report import warn_once
 from fulmen.base.safe_load import everything_in, unrestored_class
 from fulmen.compat.lightning.versions import NEWEST
 from fulmen.engine.checkpoint import LIGHTNING_VERSION, OWN_KEY, VERSION_KEY
+from fulmen.errors import CheckpointError
 from fulmen.precision.mixed import MixedPrecision
 
 Checkpoint = dict[str, Any]
@@ -34,7 +35,7 @@ def migrate(checkpoint: Checkpoint, path: AnyPath) -> Checkpoint:
         return checkpoint
     if release > _release(NEWEST):
         warn_once(
-            f"{path} was written by Lightning {checkpoint[VERSION_KEY]}, which is newer than what is known "
+            f"{path} was written by Lightning {release[0]}.{release[1]}, which is newer than what is known "
             f"here: it is read as one of {NEWEST}."
         )
     steps = [step for before, step, _ in MIGRATIONS if release < before]
@@ -43,8 +44,13 @@ def migrate(checkpoint: Checkpoint, path: AnyPath) -> Checkpoint:
     migrated = checkpoint | {VERSION_KEY: LIGHTNING_VERSION}
     if VERSION_KEY in checkpoint:
         migrated[LEGACY_KEY] = checkpoint.get(LEGACY_KEY, checkpoint[VERSION_KEY])
-    for step in steps:
-        step(migrated)
+    try:
+        for step in steps:
+            step(migrated)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not laid out as Lightning {release[0]}.{release[1]} did it.", received=error
+        ) from error
     return migrated
 
 
@@ -75,11 +81,9 @@ def changes_for(checkpoint: Checkpoint) -> list[str]:
 def notes_updates_alone(checkpoint: Checkpoint) -> bool:
     """Whether the place that it was saved at has to be found by counting."""
     release = written_by(checkpoint)
-    return (
-        release is not None
-        and release < FIRST_WITH_POSITION
-        and {"epoch", "global_step"} <= checkpoint.keys()
-    )
+    numbers = [checkpoint.get(key) for key in ("epoch", "global_step")]
+    are_counts = all(isinstance(number, int) and number >= 0 for number in numbers)
+    return release is not None and release < FIRST_WITH_POSITION and are_counts
 
 
 def _release(version: Any) -> Release:

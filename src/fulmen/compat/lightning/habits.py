@@ -29,7 +29,9 @@ TRAINER_STEPS = Spelling(
 )  # fmt: skip
 FILLS_RESULTS = Spelling("TrainResult or EvalResult", last="1.1", modern="self.log(name, value)")
 METRIC_IS_RETURNED = Spelling(
-    "a metric that `validation_step` returns and a callback monitors", last="1.1", modern="self.log(name, value)"
+    "a metric that `validation_step` returns and a callback monitors",
+    last="1.1",
+    modern="self.log(name, value)",
 )
 LOGS_BY_RETURNING = Spelling(
     "return {'log': ..., 'progress_bar': ...}", modern="self.log(name, value, prog_bar=True)"

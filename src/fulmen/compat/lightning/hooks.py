@@ -49,7 +49,7 @@ GONE: tuple[GoneHook, ...] = (
     GoneHook("on_keyboard_interrupt", last="1.6", modern="on_exception", owners=(CALLBACK,)),
     GoneHook("on_before_accelerator_backend_setup", "1.2", "1.7", "setup", owners=(CALLBACK,)),
     GoneHook("on_configure_sharded_model", "1.3", "1.7", "setup", owners=(CALLBACK,)),
-    GoneHook("configure_sharded_model", "1.3", modern="configure_model", owners=(MODULE,)),
+    GoneHook("configure_sharded_model", "1.3", "2.0", "configure_model", owners=(MODULE,)),
     GoneHook("on_post_move_to_device", "1.2", "1.6", "on_fit_start", owners=(MODULE,)),
     GoneHook("on_train_dataloader", "1.3", "1.6", "train_dataloader", owners=(MODULE, DATAMODULE)),
     GoneHook("on_val_dataloader", "1.3", "1.6", "val_dataloader", owners=(MODULE, DATAMODULE)),
@@ -133,7 +133,7 @@ CHANGED: tuple[OldSignature, ...] = (
     OldSignature("training_step", ("batch", "batch_idx", _INDEX, "hiddens"), last="1.9", owners=(MODULE,)),
     OldSignature("training_step", ("batch", "batch_idx", "hiddens"), last="1.9", owners=(MODULE,)),
     *(
-        OldSignature(f"{kind}_step", ("batch", "batch_idx", _LOADER), last="1.9", owners=(MODULE,))
+        OldSignature(f"{kind}_step", ("batch", "batch_idx", _LOADER), owners=(MODULE,))
         for kind in ("validation", "test", "predict")
     ),
     OldSignature("on_train_batch_start", ("batch", "batch_idx", _LOADER), last="1.6"),
@@ -143,8 +143,8 @@ CHANGED: tuple[OldSignature, ...] = (
         signature
         for kind in ("validation", "test", "predict")
         for signature in (
-            OldSignature(f"on_{kind}_batch_start", ("batch", "batch_idx", _LOADER), last="1.9"),
-            OldSignature(f"on_{kind}_batch_end", ("outputs", "batch", "batch_idx", _LOADER), last="1.9"),
+            OldSignature(f"on_{kind}_batch_start", ("batch", "batch_idx", _LOADER)),
+            OldSignature(f"on_{kind}_batch_end", ("outputs", "batch", "batch_idx", _LOADER)),
         )
     ),
     OldSignature("on_predict_epoch_end", ("outputs",), "1.3", "1.9"),
@@ -177,7 +177,7 @@ CHANGED: tuple[OldSignature, ...] = (
     OldSignature("finetune_function", ("optimizer", "opt_idx"), "1.2", "1.9", owners=(CALLBACK,)),
     OldSignature("on_load_checkpoint", ("callback_state",), "1.3", "1.7", owners=(CALLBACK,)),
 )  # fmt: skip
-"""Each signature that has changed, as it was. `setup(step)`, with any name, is called by position."""
+"""Each signature that has changed, as it was; with a single loader, what has several today is given 0. `setup(step)`, with any name, is called by position."""
 
 BASES: dict[str, type] = {MODULE: LightningModule, CALLBACK: Callback, DATAMODULE: LightningDataModule}
 

@@ -26,7 +26,7 @@ from fulmen.errors import NotAttachedError
 
 
 class Lent:
-    """An attribute of modules that gives way to whatever a user's module has under its name."""
+    """An attribute of modules or callbacks that gives way to whatever a user's has under its name."""
 
     def __init__(self, name: str, show: Callable[[Any], Any]) -> None:
         self._name = name
@@ -35,7 +35,8 @@ class Lent:
     def __get__(self, module: Any, owner: type) -> Any:
         if module is None:
             return self
-        for own in (module._parameters, module._buffers, module._modules):
+        for kind in ("_parameters", "_buffers", "_modules"):
+            own = vars(module).get(kind, {})
             if self._name in own:
                 return own[self._name]
         try:
@@ -56,7 +57,7 @@ class LightningInterpreter(Interpreter):
             if hooks.MODULE in hook.owners and hook.is_called and not hasattr(LentToModules, hook.name):
                 setattr(LentToModules, hook.name, Lent(hook.name, _do_nothing))
             if hooks.CALLBACK in hook.owners:
-                setattr(LentToCallbacks, hook.name, lambda self, *args: None)
+                setattr(LentToCallbacks, hook.name, Lent(hook.name, _do_nothing))
 
     def constructor(self, name: str, arguments: Arguments) -> Arguments:
         if name == "Trainer":
@@ -137,13 +138,15 @@ class LightningInterpreter(Interpreter):
         for habit in habits:
             say_modern(f"{habit.name} in `{type(run.module).__name__}`", habit.modern)
         for owner, spelling in by_owner:
+            if spelling.last == versions.NEWEST:  # right with several loaders, and understood with one
+                continue
             say_modern(f"`{type(owner).__name__}.{spelling.name}`", spelling.modern)
         found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
         version = declared or versions.newest_that_understands(found)
         return LightningAdapter(run, versions.era(version), settings)
 
 
-def _do_nothing(module: Any) -> Callable[..., None]:
+def _do_nothing(owner: Any) -> Callable[..., None]:
     return lambda *args, **kwargs: None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fulmen.base.report import info, warn
@@ -32,10 +32,9 @@ def find_position(run: Run, epoch: int, global_step: int) -> bool:
     if math.isinf(batches):
         warn(f"{run.ckpt_path} does not say where in an epoch it was saved: epoch {epoch} begins.")
         return False
-    windows_in = _windows_by_epoch(run, int(batches))
-    before = sum(map(windows_in, range(epoch)))
-    updates = counted if counted is not None else global_step - int(global_step > before)
-    under_way, done = _locate(updates, windows_in)
+    windows = _windows(run, int(batches))
+    updates = counted if counted is not None else global_step - int(global_step > windows.before(epoch))
+    under_way, done = windows.locate(updates)
     was_over = counted is not None and counted < global_step
     if under_way + 1 != epoch and not (was_over and under_way == epoch):
         warn(
@@ -45,11 +44,11 @@ def find_position(run: Run, epoch: int, global_step: int) -> bool:
         progress.total_batch = epoch * int(batches)
         return False
     progress.optimizer_step = progress.window = updates
-    is_whole = done == windows_in(under_way)
+    is_whole = done == windows.within(under_way)
     progress.epoch = under_way + int(is_whole)
     progress.total_batch = progress.epoch * int(batches)
     if not is_whole:
-        progress.batch, progress.epoch_window = done * _accumulated_batches(run, under_way), done
+        progress.batch, progress.epoch_window = done * windows.size(under_way), done
         progress.total_batch += progress.batch
         progress.point = QuietPoint.VALIDATED
         info(f"It was saved in epoch {under_way}, after {progress.batch} of {int(batches)} batches.")
@@ -66,24 +65,41 @@ def _counted(run: Run, global_step: int) -> int | None:
     return count if count in (global_step, global_step - 1) else None
 
 
-def _accumulated_batches(run: Run, epoch: int) -> int:
+@dataclass(frozen=True)
+class _Windows:
+    """The windows of accumulation that epochs have, each of which is one update."""
+
+    batches: int
+    """In an epoch."""
+    scheduling: dict[int, int]
+    """From which epoch on a window has how many batches."""
+
+    def size(self, epoch: int) -> int:
+        """In batches."""
+        return self.scheduling[max(start for start in self.scheduling if start <= epoch)]
+
+    def within(self, epoch: int) -> int:
+        """How many an epoch has."""
+        return math.ceil(self.batches / self.size(epoch))
+
+    def before(self, epoch: int) -> int:
+        """How many all epochs before this one have."""
+        ends = [*self.scheduling, math.inf][1:]
+        spans = ((start, min(end, epoch)) for start, end in zip(self.scheduling, ends, strict=True))
+        return sum(int(end - start) * self.within(start) for start, end in spans if end > start)
+
+    def locate(self, updates: int) -> tuple[int, int]:
+        """The epoch in which the last of these updates was made, and how many of them were."""
+        start = max(start for start in self.scheduling if not start or self.before(start) < updates)
+        full, rest = divmod(max(updates - self.before(start) - 1, 0), self.within(start))
+        return start + full, rest + int(updates > 0)
+
+
+def _windows(run: Run, batches: int) -> _Windows:
     for callback in run.callbacks:
         if isinstance(callback, GradientAccumulationScheduler):
-            return callback.get_accumulate_grad_batches(epoch)
-    return run.step_options.accumulate_grad_batches
-
-
-def _windows_by_epoch(run: Run, batches: int) -> Callable[[int], int]:
-    return lambda epoch: math.ceil(batches / _accumulated_batches(run, epoch))
-
-
-def _locate(updates: int, windows_in: Callable[[int], int]) -> tuple[int, int]:
-    """The epoch in which the last of these updates was made, and how many of them were."""
-    epoch = 0
-    while updates > windows_in(epoch):
-        updates -= windows_in(epoch)
-        epoch += 1
-    return epoch, updates
+            return _Windows(batches, callback.scheduling)
+    return _Windows(batches, {0: run.step_options.accumulate_grad_batches})
 
 
 def recount_updates(run: Run, *, counted_each: bool) -> None:
