@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+
+from fulmen.base.seams import LentToCallbacks, LentToModules
 
 PACKAGES = (
     "fulmen",
@@ -50,10 +53,10 @@ def lines() -> list[str]:
 
 
 def _members(kind: type) -> Iterator[str]:
-    """The public members, but for those that come from other packages."""
+    """The public members, but for those that come from other packages or that are lent while something runs."""
     for name in sorted(name for name in dir(kind) if not name.startswith("_")):
         owner = next(base for base in kind.__mro__ if name in vars(base))
-        if owner.__module__.partition(".")[0] == "fulmen":
+        if owner.__module__.partition(".")[0] == "fulmen" and owner not in (LentToCallbacks, LentToModules):
             member = vars(owner)[name]
             if isinstance(member, property):
                 yield f"{name}: property" + (", can be set" if member.fset else "")
@@ -67,7 +70,8 @@ def _signed(name: str, thing: Any) -> str:
         return f"{name}: {type(thing).__name__}"
     signature = inspect.signature(thing)
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
-    return name + str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    written = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    return name + re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", written)
 
 
 if __name__ == "__main__":

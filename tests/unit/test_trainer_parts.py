@@ -56,7 +56,7 @@ def test_accelerator_that_is_not_there(accelerator: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "fix"), [("cud", "cuda"), ("CPU", None), ("tpu", None), (None, None), (3, None)]
+    ("accelerator", "fix"), [("cud", "cuda"), ("CPU", None), ("tpu", None), (3, None)]
 )
 def test_unknown_accelerator(accelerator: Any, fix: str | None) -> None:
     with pytest.raises(

@@ -59,10 +59,10 @@ def agree_on_stop(run: Run) -> None:
 
 
 def _hear_of_stop(run: Run, stops: bool) -> None:
-    if stops and not run.stop.heard:
+    if stops and not run.stop.is_due:
         reasons = run.strategy.collectives.gather_objects(run.stop.reason)
         run.stop.request(next(filter(None, reasons), None))
-    run.stop.heard = stops
+    run.stop.is_due = stops
 
 
 def agree_on_length(loaders: Loaders, collectives: Collectives, *, joins: bool) -> None:

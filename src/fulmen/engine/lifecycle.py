@@ -83,7 +83,8 @@ def begin_training(run: Run) -> None:
         checkpoints.take_up_training(run, run.checkpoint, run.ckpt_path)
     run.signals.batches_before = run.progress.total_batch
     if run.is_shared_fit:
-        run.together, run.stop.is_shared = Agreement(run.strategy.collectives), True
+        run.together = Agreement(run.strategy.collectives)
+        run.stop.share()
 
 
 def make_optimizers(run: Run) -> None:

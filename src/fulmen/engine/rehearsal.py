@@ -158,7 +158,8 @@ def _train(trial: Run, run: Run, steps: int | None, stack: ExitStack, *, learns:
     trial.data_options = replace(run.data_options, limit_val_batches=0)
     trial.validation_options = ValidationOptions()
     if trial.is_shared_fit:
-        trial.together, trial.stop.is_shared = Agreement(trial.strategy.collectives), True
+        trial.together = Agreement(trial.strategy.collectives)
+        trial.stop.share()
     progress.start_epoch()
     trial.use_optimizers([bare(optimizer) for optimizer in run.optimizers])
     if not learns:

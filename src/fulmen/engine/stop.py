@@ -7,22 +7,30 @@ class Stop:
     """Requests to end a run, from callbacks and user code."""
 
     def __init__(self) -> None:
-        self.requested = False
-        """Whether training should end as soon as `min_epochs` and `min_steps` allow."""
+        self._requested = False
+        self.is_due = False
+        """Whether there is a request that all processes know of; what the loop looks at after each batch."""
         self.reason: str | None = None
-        self.is_shared = False
-        """Whether other processes have to hear of a request before anybody acts on it."""
-        self.heard = False
-        """Whether all of them have."""
+        self._is_shared = False
         self.postponed = False
         """Whether the user was told that a request has to wait."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether training should end as soon as `min_epochs` and `min_steps` allow."""
+        return self._requested
+
+    @requested.setter
+    def requested(self, requested: bool) -> None:
+        self._requested = requested
+        if not self._is_shared:
+            self.is_due = requested
+
+    def share(self) -> None:
+        """Let nobody act on a request before all processes have heard of it, which sets `is_due`."""
+        self._is_shared, self.is_due = True, False
 
     def request(self, reason: str | None = None) -> None:
         """End the run after the current step; the first reason counts."""
         self.requested = True
         self.reason = self.reason or reason
-
-    @property
-    def is_due(self) -> bool:
-        """Whether there is a request that all processes know of."""
-        return self.heard if self.is_shared else self.requested

@@ -241,11 +241,9 @@ def test_after_the_run_logging_is_as_without_a_trainer(tmp_path: Path) -> None:
     [
         ("text", "str"),
         (None, "NoneType"),
-        ({"a": 1.0}, "dict"),
         ([1.0], "list"),
-        (torch.ones(2), r"shape \(2,\)"),
         (torch.ones(0), r"shape \(0,\)"),
-        (torch.ones(1, 2), r"shape \(1, 2\)"),
+        (torch.ones(1, 0), r"shape \(1, 0\)"),
     ],
 )
 def test_values_that_are_no_single_number(tmp_path: Path, value: Any, received: str) -> None:

@@ -34,10 +34,10 @@ def test_signatures_of_training_step(tmp_path: Path, step: Any) -> None:
     "step",
     [
         lambda self: None,
-        lambda self, batch, batch_idx, optimizer_idx: None,
-        lambda self, batch, batch_idx, *, hiddens: None,
+        lambda self, batch, batch_idx, optimiser_idx, more: None,
+        lambda self, batch, batch_idx, *, hidden: None,
     ],
-    ids=["nothing", "optimizer_idx", "required keyword"],
+    ids=["nothing", "too many", "required keyword"],
 )
 def test_signatures_of_training_step_that_do_not_fit(tmp_path: Path, step: Any) -> None:
     with pytest.raises(UsageError, match=r"(?s)Scripted\.training_step.*batch, batch_idx"):
@@ -74,12 +74,13 @@ def test_several_loaders_need_an_argument_to_be_told_apart(tmp_path: Path, metho
 
 
 @pytest.mark.parametrize("method", ["validate", "test", "predict"])
-def test_one_loader_is_not_told_apart(tmp_path: Path, method: str) -> None:
+def test_one_loader_is_the_first(tmp_path: Path, method: str) -> None:
+    """For a step that insists on an index."""
     step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
-    with pytest.raises(UsageError, match=rf"(?s){step}.*dataloader_idx"):
-        getattr(make_trainer(tmp_path), method)(
-            small(**{step: lambda self, batch, batch_idx, dataloader_idx: None}), batches(1)
-        )
+    module = small(**{step: lambda self, batch, batch_idx, dataloader_idx: self.seen.append(dataloader_idx)})
+    module.seen = []
+    getattr(make_trainer(tmp_path), method)(module, batches(1))
+    assert module.seen == [0]
 
 
 def test_batch_hook_that_does_not_take_the_loader(tmp_path: Path) -> None:

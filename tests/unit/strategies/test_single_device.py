@@ -79,7 +79,7 @@ def test_the_trainers_argument(given: Any) -> None:
     assert isinstance(given, str) or trainer.strategy is given
 
 
-@pytest.mark.parametrize("given", ["single_devise", None, 3, SingleDeviceStrategy], ids=repr)
+@pytest.mark.parametrize("given", ["single_devise", 3, SingleDeviceStrategy], ids=repr)
 def test_a_strategy_that_does_not_exist(given: Any) -> None:
     with pytest.raises(ConfigError, match=r"Unknown strategy(.|\n)*expected: auto, single_device"):
         pl.Trainer(accelerator="cpu", strategy=given)

@@ -38,6 +38,8 @@ class OldSettings:
     prepare_data_per_node: bool | None = None
     multiple_trainloader_mode: str | None = None
     weights_save_path: Any = None
+    spellings: list[Spelling] = field(default_factory=list)
+    """The old keywords that its methods were called with."""
     given: Given = field(default_factory=dict)
     """The old arguments as they were given, which the old attributes show."""
 
@@ -431,4 +433,5 @@ def translate_call(owner: Any, method: str, given: Given, unknown: Given) -> Giv
             modern(owner, value, given)
         elif modern is not None and value is not None:
             given[modern] = value
+            vars(owner).setdefault("old_settings", OldSettings()).spellings.append(by_name[name])
     return given

@@ -30,6 +30,9 @@ def called_as(signature: OldSignature, owner: Any, call: Call, adapter: Lightnin
 
     def adapted(*given: Any, **keywords: Any) -> Any:
         own = given[lead:]
+        if len(own) > len(modern) and by_name:
+            named = {name: own[index] for index, name in enumerate(signature.parameters) if name in by_name}
+            return call(*given[: lead + len(modern)], **named)
         if len(own) > len(modern):  # by the user, or with the index of a loader
             return call(*given, **keywords)
         values = {

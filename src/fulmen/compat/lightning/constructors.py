@@ -10,6 +10,7 @@ from fulmen.base.seams import Arguments
 from fulmen.compat.lightning import versions
 from fulmen.compat.lightning.arguments import UNNAMED
 from fulmen.compat.lightning.hooks import CALLBACK, GONE
+from fulmen.compat.lightning.versions import Spelling
 from fulmen.compat.spelling import say_modern
 
 Given = dict[str, Any]
@@ -20,6 +21,42 @@ def _named(arguments: Arguments, *names: str) -> Given:
     if len(arguments.positional) > len(names):
         raise TypeError(f"takes {len(names)} arguments by position, got {len(arguments.positional)}")
     return {**dict(zip(names, arguments.positional, strict=False)), **arguments.keywords}
+
+
+OLD: dict[str, tuple[Spelling, ...]] = {
+    "ModelCheckpoint": (
+        Spelling("filepath=", last="1.1", modern="dirpath= and filename="),
+        Spelling("prefix=", last="1.2", modern="filename="),
+        Spelling("period=", last="1.4", modern="every_n_epochs="),
+        Spelling("every_n_val_epochs=", "1.3", "1.5", "every_n_epochs="),
+        Spelling("mode='auto'", last="1.2", modern="mode='min' or mode='max'"),
+        Spelling("save_top_k=None", last="1.3", modern="save_top_k=1"),
+    ),
+    "EarlyStopping": (
+        Spelling("monitor=None", last="1.5", modern="monitor='val_loss'"),
+        Spelling("mode='auto'", last="1.2", modern="mode='min' or mode='max'"),
+    ),
+}
+"""By class: the arguments, and values of them, that are gone."""
+
+
+def _used(name: str, given: Given) -> list[Spelling]:
+    """Which of them are given; each is said."""
+    found = [
+        spelling
+        for spelling in OLD[name]
+        if (argument := spelling.name.partition("=")[0]) in given
+        and spelling.name in (f"{argument}=", f"{argument}={given[argument]!r}")
+    ]
+    for spelling in found:
+        say_modern(f"{name}({spelling.name}...)" if spelling.name.endswith("=") else f"{name}({spelling.name})",
+                   spelling.modern)  # fmt: skip
+    return found
+
+
+def _remembering(found: list[Spelling]) -> Callable[[Any], None] | None:
+    """What an object was made with tells as which version it is run."""
+    return (lambda made: vars(made).update(old_spellings=found)) if found else None
 
 
 def _is_template(path: Any) -> bool:
@@ -41,12 +78,7 @@ def _model_checkpoint(arguments: Arguments) -> Arguments:
             return arguments
     else:
         given = _named(arguments, *first)
-    old = given.keys() & {"filepath", "prefix", "period", "every_n_val_epochs"}
-    for name in sorted(old):
-        say_modern(f"ModelCheckpoint({name}=...)", {
-            "filepath": "dirpath= and filename=", "prefix": "filename=", "period": "every_n_epochs=",
-            "every_n_val_epochs": "every_n_epochs=",
-        }[name])  # fmt: skip
+    found = _used("ModelCheckpoint", given)
     filepath, prefix = given.pop("filepath", None), given.pop("prefix", "")
     if filepath:
         folder, name = (filepath, None) if os.path.isdir(filepath) else os.path.split(filepath)
@@ -62,14 +94,12 @@ def _model_checkpoint(arguments: Arguments) -> Arguments:
     if given.get("mode") == "auto":
         given["mode"] = "max" if _is_score(monitor, "acc" in str(monitor)) else "min"
     if "save_top_k" in given and given["save_top_k"] is None:
-        say_modern("save_top_k=None", "save_top_k=1")
         given["save_top_k"] = 1
-    return Arguments((), given)
+    return Arguments((), given, _remembering(found))
 
 
 def _is_score(monitor: Any, named_so: bool) -> bool:
     """Whether larger was better by the name, with `mode="auto"`."""
-    say_modern('mode="auto"', 'mode="min" or mode="max"')
     return named_so or str(monitor).startswith("fmeasure")
 
 
@@ -79,12 +109,13 @@ def _early_stopping(arguments: Arguments) -> Arguments:
         arguments, "monitor", "min_delta", "patience", "verbose", "mode", "strict", "check_finite",
         "stopping_threshold", "divergence_threshold", "check_on_train_epoch_end", "log_rank_zero_only",
     )  # fmt: skip
-    if given.get("monitor") is None:
-        say_modern("EarlyStopping() without a name", "EarlyStopping(monitor='val_loss')")
+    given.setdefault("monitor", None)
+    found = _used("EarlyStopping", given)
+    if given["monitor"] is None:
         given["monitor"] = UNNAMED
     if given.get("mode") == "auto":
         given["mode"] = "max" if _is_score(given["monitor"], given["monitor"] == "acc") else "min"
-    return Arguments((), given)
+    return Arguments((), given, _remembering(found))
 
 
 TRANSFORMS = ("train_transforms", "val_transforms", "test_transforms", "dims")

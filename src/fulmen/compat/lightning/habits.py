@@ -137,12 +137,10 @@ def asks_whether(frame: FrameType) -> bool:
     That is told by the next instruction: a jump, a negation or a comparison with None.
     """
     following = [i for i in dis.get_instructions(frame.f_code) if i.offset > frame.f_lasti]
-    found = [i for i in following if i.opname not in ("CACHE", "NOP")][:2]
-    if not found:
-        return False
-    if found[0].opname == "LOAD_CONST" and found[0].argval is None:
-        return found[1].opname == "IS_OP"
-    return "JUMP_IF" in found[0].opname or found[0].opname in ("UNARY_NOT", "TO_BOOL")
+    names = [i.opname for i in following if i.opname not in ("CACHE", "COPY", "EXTENDED_ARG", "NOP")]
+    if names[:1] == ["LOAD_CONST"]:
+        return names[1:2] == ["IS_OP"]
+    return any("JUMP" in name and "_IF_" in name or name in ("UNARY_NOT", "TO_BOOL") for name in names[:1])
 
 
 def never_calls_closure(override: Callable[..., Any]) -> bool:

@@ -177,7 +177,10 @@ CHANGED: tuple[OldSignature, ...] = (
     OldSignature("finetune_function", ("optimizer", "opt_idx"), "1.2", "1.9", owners=(CALLBACK,)),
     OldSignature("on_load_checkpoint", ("callback_state",), "1.3", "1.7", owners=(CALLBACK,)),
 )  # fmt: skip
-"""Each signature that has changed, as it was; with a single loader, what has several today is given 0. `setup(step)`, with any name, is called by position."""
+"""Each signature that has changed, as it was. `setup(step)`, with any name, is called by position.
+
+What takes the index of a loader is as it should be with several; with one, it is given 0.
+"""
 
 BASES: dict[str, type] = {MODULE: LightningModule, CALLBACK: Callback, DATAMODULE: LightningDataModule}
 
@@ -253,7 +256,9 @@ def _match(
     fitting += [
         signature
         for signature in candidates
-        if len(names) == len(signature.parameters) == required != len(MODERN[name]) and not takes_more
+        if len(names) == len(signature.parameters) == required != len(MODERN[name])
+        and not takes_more
+        and name != "training_step"  # which was always called by name
     ]
     return fitting[0] if fitting else None
 

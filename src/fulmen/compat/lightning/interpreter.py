@@ -88,6 +88,8 @@ class LightningInterpreter(Interpreter):
 
     def log_number(self, name: str, value: Any) -> Any:
         """The mean of several, as up to 1.6."""
+        if not value.numel():
+            return super().log_number(name, value)
         say_modern(f"self.log({name!r}, several values)", f"self.log({name!r}, values.mean())")
         return value.double().mean().to(value.dtype if value.is_floating_point() else torch.float32)
 
@@ -132,7 +134,11 @@ class LightningInterpreter(Interpreter):
         settings = old_arguments.settings_of(run.trainer)
         habits = habits_of(run, settings)
         declared = settings.version or versions.declared()
-        arguments = [a for a in old_arguments.OF_TRAINER if a.name in settings.given and a.name != "compat"]
+        arguments: list[versions.Spelling] = [
+            a for a in old_arguments.OF_TRAINER if a.name in settings.given and a.name != "compat"
+        ]
+        arguments += [spelling for owner in owners for spelling in vars(owner).get("old_spellings", ())]
+        arguments += settings.spellings
         if not (by_owner or habits or arguments or declared or logs_by_returning(type(run.module))):
             return None
         for habit in habits:
