@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fulmen.compat.lightning import arguments, attributes, hooks
 from fulmen.compat.lightning.checkpoints import MIGRATIONS
-from fulmen.compat.lightning.constructors import CONSTRUCTORS
+from fulmen.compat.lightning.constructors import CONSTRUCTORS, OLD
+from fulmen.compat.lightning.habits import HABITS
 from fulmen.compat.lightning.names import TABLE, Name
 from fulmen.compat.lightning.versions import NEWEST, Spelling
 
@@ -33,9 +34,17 @@ def modern(spelling: Spelling) -> str:
 def constructors() -> str:
     """What of the arguments of other classes is understood."""
     rows = "\n".join(
-        f"| `{name}` | {(function.__doc__ or '').strip()} |" for name, function in CONSTRUCTORS.items()
+        f"| `{name}` | {(function.__doc__ or '').strip()} |"
+        for name, function in CONSTRUCTORS.items()
+        if name not in OLD
     )
     return f"### Arguments of other classes\n\n| class | understood |\n|---|---|\n{rows}\n"
+
+
+def habits() -> str:
+    """Ways of working that are read off the code of a module."""
+    rows = "\n".join(f"| {h.name} | {h.first} to {h.last} | {modern(h)} |" for h in HABITS)
+    return f"### Ways of working\n\n| old | versions | now |\n|---|---|---|\n{rows}\n"
 
 
 def imports() -> str:
@@ -83,11 +92,18 @@ def tables() -> str:
         for method, known in arguments.METHODS.items()
         for keyword in known
     ]  # fmt: skip
+    callbacks = [
+        Spelling(f"{name}({spelling.name})", spelling.first, spelling.last, spelling.modern)
+        for name, known in OLD.items()
+        for spelling in known
+    ]
     return "\n".join((
         table("Arguments of the Trainer", [a for a in arguments.OF_TRAINER if a.modern]),
         table("Ways of distributing", arguments.STRATEGIES),
         table("Keywords of methods", keywords),
+        table("Arguments of callbacks", callbacks),
         constructors(),
+        habits(),
         table("Hooks that are gone", hooks.GONE),
         table("Hooks with other parameters (after `self`; of callbacks, after the module)", signatures),
         table("Attributes of the Trainer", attributes.OF_TRAINER),

@@ -53,7 +53,7 @@ def lines() -> list[str]:
 
 
 def _members(kind: type) -> Iterator[str]:
-    """The public members, but for those that come from other packages or that are lent while something runs."""
+    """The public members, but for those from other packages, and for those that are lent."""
     for name in sorted(name for name in dir(kind) if not name.startswith("_")):
         owner = next(base for base in kind.__mro__ if name in vars(base))
         if owner.__module__.partition(".")[0] == "fulmen" and owner not in (LentToCallbacks, LentToModules):

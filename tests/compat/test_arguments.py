@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -398,3 +399,21 @@ def test_tune() -> None:
         model, DataLoader(TensorDataset(torch.ones(256, 2)), batch_size=2), num_training=20
     )
     assert len(finder.results["lr"]) > 5
+
+
+def test_a_module_of_that_name_is_found_by_torch_and_tracing_meets_no_old_attribute() -> None:
+    class Own(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.precision = nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    model = Own()
+    bare(max_epochs=1).fit(model, data())
+    assert model.get_submodule("precision") is model.precision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", OldSpelling)
+        torch.jit.trace(model, torch.ones(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial, partialmethod, wraps
@@ -15,7 +16,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
-from fulmen.callbacks import EarlyStopping, LambdaCallback, LearningRateMonitor, ModelCheckpoint
+from fulmen.callbacks import (
+    BackboneFinetuning,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from fulmen.compat.lightning.step_result import EvalResult, TrainResult
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
@@ -562,3 +570,104 @@ def test_the_trainer_clips_in_manual_optimization_of_1_0() -> None:
         declared = {} if version is None else {"compat": version}
         fit(module, automatic_optimization=False, gradient_clip_val=0.01, **declared)
         assert torch.equal(module.line.weight, bare_line(1, clip))
+
+
+# -------------------------------------------------------------------------------------------------- going on
+
+
+def test_the_best_checkpoint_without_a_monitor_is_known_after_a_resume(tmp_path: Path) -> None:
+    class Module(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"val_loss": torch.tensor(1.0 + (self.current_epoch == 2))}
+
+        def validation_epoch_end(self, outputs: Any) -> Any:
+            return {"val_loss": torch.stack([x["val_loss"] for x in outputs]).mean()}
+
+    def saver() -> ModelCheckpoint:
+        return ModelCheckpoint(filepath=f"{tmp_path}/{{epoch}}")
+
+    first = fit(Module(), loader(), loader(), max_epochs=2, checkpoint_callback=saver())
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    trainer = fit(
+        Module(), loader(), loader(), max_epochs=3, checkpoint_callback=saver(),
+        resume_from_checkpoint=tmp_path / "last.ckpt",
+    )  # fmt: skip
+    assert trainer.checkpoint_callback.best_model_score == 1.0
+    assert Path(trainer.checkpoint_callback.best_model_path).name == "epoch=0.ckpt"
+
+
+def test_training_goes_on_after_max_epochs_is_set() -> None:
+    module = Line()
+    trainer = fit(module)
+    trainer.max_epochs = 2
+    trainer.fit(module, loader())
+    assert trainer.current_epoch == 2
+    assert torch.equal(module.line.weight, bare_line(2))
+
+
+# --------------------------------------------------------------------------------- what decides the version
+
+
+@pytest.mark.parametrize(
+    ("argument", "make", "version"),
+    [
+        ("checkpoint_callback", partial(bool, 0), "1.6"),
+        ("checkpoint_callback", partial(ModelCheckpoint, filepath="{epoch}"), "1.1"),
+        ("checkpoint_callback", partial(ModelCheckpoint, period=2), "1.4"),
+        ("callbacks", partial(EarlyStopping, mode="auto"), "1.2"),
+        ("callbacks", partial(EarlyStopping), "1.5"),
+        ("callbacks", partial(StochasticWeightAveraging), "1.6"),
+        ("callbacks", partial(LambdaCallback, on_keyboard_interrupt=print), "1.6"),
+    ],
+)
+def test_what_callbacks_are_made_with_decides(
+    argument: str, make: Callable[[], Any], version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("early_stop_on", 1.0)
+
+    monkeypatch.chdir(tmp_path)
+    trainer = fit(Module(), loader(), loader(), max_epochs=2, **{argument: make()})
+    assert trainer._run.adapter.era.version == version
+
+
+def test_the_keyword_of_fit_decides() -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1)
+    trainer.fit(Line(), train_dataloader=loader())
+    assert trainer._run.adapter.era.version == "1.5"
+
+
+def test_numbers_that_count_otherwise_are_named() -> None:
+    class Module(Line):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+            self.seen.append(self.global_step)
+
+        def on_train_end(self) -> None:
+            self.seen.append(self.current_epoch)
+
+    for version, said in (("1.4", 2), ("1.6", 0)):
+        module = Module()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(module, compat=version)
+        assert module.seen == [1, 2, 3, 4, 1]
+        assert sum("counted at once" in str(w.message) or "is over" in str(w.message) for w in caught) == said
+
+
+# ------------------------------------------------------------------------------- constructors of callbacks
+
+
+def test_weight_averaging_without_a_rate() -> None:
+    with pytest.warns(pl.compat.OldSpelling, match="swa_lrs"):
+        callback = StochasticWeightAveraging(swa_epoch_start=0.5, annealing_epochs=1)
+    module, named = Line(), Line()
+    fit(module, callbacks=[callback], max_epochs=4)
+    fit(named, callbacks=[StochasticWeightAveraging(0.1, 0.5, annealing_epochs=1)], max_epochs=4)
+    assert torch.equal(module.line.weight, named.line.weight)
+    assert not torch.equal(module.line.weight, bare_line(4))
+
+
+def test_rounding_by_its_first_name() -> None:
+    with pytest.warns(pl.compat.OldSpelling, match="rounding="):
+        assert BackboneFinetuning(3, round=5).rounding == 5

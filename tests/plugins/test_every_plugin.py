@@ -44,7 +44,9 @@ MAKE: dict[str, Make] = {
     "DeviceStatsMonitor": lambda root: callbacks.DeviceStatsMonitor(cpu_stats=True),
     "EarlyStopping": lambda root: callbacks.EarlyStopping("val_loss", patience=2),
     "GradientAccumulationScheduler": lambda root: callbacks.GradientAccumulationScheduler({1: 2}),
-    "LearningRateFinder": lambda root: callbacks.LearningRateFinder(num_training_steps=15),
+    "LearningRateFinder": lambda root: callbacks.LearningRateFinder(
+        num_training_steps=15, early_stop_threshold=None
+    ),
     "StochasticWeightAveraging": lambda root: callbacks.StochasticWeightAveraging(0.1),
     "LambdaCallback": lambda root: callbacks.LambdaCallback(on_train_start=nothing),
     "ModelCheckpoint": lambda root: callbacks.ModelCheckpoint(

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from fulmen.base.report import info, warn
+from fulmen.base.seams import understood
 from fulmen.core.callback import Callback
 from fulmen.errors import UsageError
 
@@ -165,6 +166,7 @@ class BackboneFinetuning(BaseFinetuning):
         verbose: whether the learning rates are told at each epoch, to `rounding` digits.
     """
 
+    @understood
     def __init__(
         self,
         unfreeze_backbone_at_epoch: int = 10,

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import SWALR
 
 from fulmen.base.report import info, warn
+from fulmen.base.seams import understood
 from fulmen.core.callback import Callback
 from fulmen.core.optimizers import LRSchedulerConfig
 from fulmen.errors import ConfigError, UsageError
@@ -34,15 +35,16 @@ class StochasticWeightAveraging(Callback):
     a pass over the train data.
 
     Args:
-        swa_lrs: the learning rate, or one for each group of the optimizer.
+        swa_lrs: the learning rate, or one for each group of the optimizer; None for those that it has.
         annealing_strategy: "cos" or "linear".
         avg_fn: how weights are averaged; by default, all count the same.
         device: where the average is kept; None for the model's device.
     """
 
+    @understood
     def __init__(
         self,
-        swa_lrs: float | list[float],
+        swa_lrs: float | list[float] | None,
         swa_epoch_start: int | float = 0.8,
         annealing_epochs: int = 10,
         annealing_strategy: str = "cos",
@@ -50,7 +52,7 @@ class StochasticWeightAveraging(Callback):
         device: torch.device | str | None = torch.device("cpu"),  # noqa: B008
     ) -> None:
         rates = swa_lrs if isinstance(swa_lrs, list) else [swa_lrs]
-        if not rates or not all(isinstance(rate, (int, float)) and rate > 0 for rate in rates):
+        if swa_lrs is not None and not (rates and all(isinstance(r, (int, float)) and r > 0 for r in rates)):
             raise ConfigError(
                 "`swa_lrs` is no learning rate.",
                 received=repr(swa_lrs),
@@ -120,6 +122,8 @@ class StochasticWeightAveraging(Callback):
                 received=f"{len(optimizers)} and {len(schedulers)}",
             )
         groups = len(optimizers[0].param_groups)
+        if self._swa_lrs is None:
+            self._swa_lrs = [group["lr"] for group in optimizers[0].param_groups]
         if isinstance(self._swa_lrs, list) and len(self._swa_lrs) != groups:
             raise UsageError(
                 "`swa_lrs` does not fit the optimizer.",

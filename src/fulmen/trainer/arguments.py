@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fulmen.engine.options import DataOptions, FitOptions, ReportOptions, StepOptions, ValidationOptions
 from fulmen.engine.states import TrainerFn
@@ -30,6 +30,16 @@ class ArgumentsView:
         """Most epochs to train; -1 for no limit."""
         return self._fit.max_epochs
 
+    @max_epochs.setter
+    def max_epochs(self, epochs: int | None) -> None:
+        self.limit_fit(max_epochs=epochs)
+
+    def limit_fit(self, **limits: Any) -> None:
+        """Set limits of training, of one that is under way as well."""
+        self._fit = replace(self._fit, **limits)
+        if self._run is not None:
+            self._run.fit_options = self._fit
+
     @property
     def min_epochs(self) -> int | None:
         """Fewest epochs to train."""
@@ -39,6 +49,10 @@ class ArgumentsView:
     def max_steps(self) -> int:
         """Most optimizer steps to take; -1 for no limit."""
         return self._fit.max_steps
+
+    @max_steps.setter
+    def max_steps(self, steps: int) -> None:
+        self.limit_fit(max_steps=steps)
 
     @property
     def min_steps(self) -> int | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fulmen.trainer.view import RunView
@@ -67,12 +66,6 @@ class FitLoopView:
         self._trainer = trainer
         self.epoch_loop = EpochLoopView(trainer)
 
-    def _change(self, **limits: Any) -> None:
-        trainer = self._trainer
-        trainer._fit = replace(trainer._fit, **limits)
-        if trainer._run is not None:
-            trainer._run.fit_options = trainer._fit
-
     @property
     def max_epochs(self) -> int | None:
         """Most epochs to train; -1 for no limit."""
@@ -80,7 +73,7 @@ class FitLoopView:
 
     @max_epochs.setter
     def max_epochs(self, epochs: int | None) -> None:
-        self._change(max_epochs=epochs)
+        self._trainer.limit_fit(max_epochs=epochs)
 
     @property
     def min_epochs(self) -> int | None:
@@ -89,7 +82,7 @@ class FitLoopView:
 
     @min_epochs.setter
     def min_epochs(self, epochs: int | None) -> None:
-        self._change(min_epochs=epochs)
+        self._trainer.limit_fit(min_epochs=epochs)
 
     @property
     def max_steps(self) -> int:
@@ -98,7 +91,7 @@ class FitLoopView:
 
     @max_steps.setter
     def max_steps(self, steps: int) -> None:
-        self._change(max_steps=steps)
+        self._trainer.limit_fit(max_steps=steps)
 
     @property
     def min_steps(self) -> int | None:
@@ -107,7 +100,7 @@ class FitLoopView:
 
     @min_steps.setter
     def min_steps(self, steps: int | None) -> None:
-        self._change(min_steps=steps)
+        self._trainer.limit_fit(min_steps=steps)
 
     @property
     def batch_idx(self) -> int:

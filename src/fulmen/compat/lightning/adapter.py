@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from fulmen.engine.step import Step
 
 
+FOLLOWED = ("val_loss", "checkpoint_on")
+"""What a ModelCheckpoint without a monitor looked for."""
+
+
 @dataclass
 class OldSource(DataSource):
     """Loaders that somebody wants to be told of, or that are combined as the Trainer was told once."""
@@ -192,6 +196,8 @@ class LightningAdapter(Adapter):
             listeners.append(lambda: run.logbook.logged_table.update(epoch=run.progress.epoch))
         if event == "on_validation_end" and era.checkpoints_follow_val_loss:
             listeners.append(self._follow_val_loss)
+        if event == "on_load_checkpoint" and era.checkpoints_follow_val_loss:
+            listeners.append(self._follow_as_saved)
         if event in ("on_validation_end", "on_test_end") and era.leaves_evaluation_mode_first:
             name = event.replace("_end", "_model_train")
             if hooks.defines(run.module, name):
@@ -206,13 +212,23 @@ class LightningAdapter(Adapter):
         So did early stopping that nobody named a monitor for.
         """
         logged = self.run.logbook.callback_metrics()
-        found = next((name for name in ("val_loss", "checkpoint_on") if name in logged), None)
+        found = next((name for name in FOLLOWED if name in logged), None)
         for callback in self.run.callbacks:
             if found and isinstance(callback, ModelCheckpoint) and callback.monitor is None:
                 callback.monitor = found
             unnamed = isinstance(callback, EarlyStopping) and callback.monitor == UNNAMED
             if unnamed and "val_loss" in logged and UNNAMED not in self.run.logbook.slots:
                 self.run.logbook.add_host_values({UNNAMED: float(logged["val_loss"])})
+
+    def _follow_as_saved(self, checkpoint: dict[str, Any]) -> None:
+        """Without a monitor, by the one that the saved state of a callback is found by."""
+        states = checkpoint.get("callbacks", {})
+        for callback in self.run.callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
+                for name in (*FOLLOWED, None):
+                    callback.monitor = name
+                    if callback.state_key in states:
+                        break
 
     def _leave_evaluation(self, call: Call) -> None:
         call()

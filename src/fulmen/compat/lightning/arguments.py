@@ -205,7 +205,7 @@ OF_TRAINER: tuple[OldArgument, ...] = (
     OldArgument("log_gpu_memory", last="1.6", modern="callbacks=[DeviceStatsMonitor()]",
                 becomes=_callback("", None, "fulmen.callbacks", "DeviceStatsMonitor")),
     OldArgument("stochastic_weight_avg", "1.2", "1.6", "callbacks=[StochasticWeightAveraging(swa_lrs=...)]",
-                becomes=_callback("", None, _WATCH, "default_weight_averaging")),
+                becomes=_callback("", None, "fulmen.callbacks", "StochasticWeightAveraging", swa_lrs=None)),
     OldArgument("track_grad_norm", last="1.9", modern="on_before_optimizer_step",
                 becomes=lambda value, given, settings: None if value in (-1, None)
                 else _add_callback(given, _make(_WATCH, "GradientNorms", {"norm_type": value}))),

@@ -36,6 +36,8 @@ OLD: dict[str, tuple[Spelling, ...]] = {
         Spelling("monitor=None", last="1.5", modern="monitor='val_loss'"),
         Spelling("mode='auto'", last="1.2", modern="mode='min' or mode='max'"),
     ),
+    "StochasticWeightAveraging": (Spelling("swa_lrs=None", "1.2", "1.6", "swa_lrs=0.01"),),
+    "BackboneFinetuning": (Spelling("round=", "1.2", "1.2", "rounding="),),
 }
 """By class: the arguments, and values of them, that are gone."""
 
@@ -49,8 +51,8 @@ def _used(name: str, given: Given) -> list[Spelling]:
         and spelling.name in (f"{argument}=", f"{argument}={given[argument]!r}")
     ]
     for spelling in found:
-        say_modern(f"{name}({spelling.name}...)" if spelling.name.endswith("=") else f"{name}({spelling.name})",
-                   spelling.modern)  # fmt: skip
+        value = "..." if spelling.name.endswith("=") else ""
+        say_modern(f"{name}({spelling.name}{value})", spelling.modern)
     return found
 
 
@@ -118,6 +120,27 @@ def _early_stopping(arguments: Arguments) -> Arguments:
     return Arguments((), given, _remembering(found))
 
 
+def _weight_averaging(arguments: Arguments) -> Arguments:
+    """No learning rate, and the epoch before it."""
+    first = ("swa_lrs", "swa_epoch_start")
+    if versions.is_between(versions.declared() or versions.NEWEST, "1.2", "1.6"):
+        first = ("swa_epoch_start", "swa_lrs")
+    given = _named(
+        arguments, *first, "annealing_epochs", "annealing_strategy", "avg_fn", "device",
+    )  # fmt: skip
+    given.setdefault("swa_lrs", None)
+    return Arguments((), given, _remembering(_used("StochasticWeightAveraging", given)))
+
+
+def _backbone_finetuning(arguments: Arguments) -> Arguments:
+    """`round`."""
+    given = dict(arguments.keywords)
+    found = _used("BackboneFinetuning", given)
+    if found:
+        given["rounding"] = given.pop("round")
+    return Arguments(arguments.positional, given, _remembering(found))
+
+
 TRANSFORMS = ("train_transforms", "val_transforms", "test_transforms", "dims")
 
 
@@ -164,6 +187,8 @@ CONSTRUCTORS: dict[str, Callable[[Arguments], Arguments]] = {
     "ModelCheckpoint": _model_checkpoint,
     "EarlyStopping": _early_stopping,
     "LightningDataModule": _datamodule,
+    "StochasticWeightAveraging": _weight_averaging,
+    "BackboneFinetuning": _backbone_finetuning,
     "LambdaCallback": _lambda_callback,
     "SimpleProfiler": _profiler,
     "AdvancedProfiler": _profiler,

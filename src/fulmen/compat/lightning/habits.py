@@ -12,6 +12,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from fulmen.compat.lightning.versions import Spelling
+from fulmen.compat.spelling import say_modern
 
 if TYPE_CHECKING:
     from fulmen.compat.lightning.arguments import OldSettings
@@ -38,6 +39,19 @@ LOGS_BY_RETURNING = Spelling(
 )
 """Of the versions that read those keys, none is asked for: they are logged in all."""
 
+COUNTS = (
+    (
+        "global_step", ("on_train_batch_end", "on_batch_end", "validation_step", "on_validation_end"),
+        "global_step - 1, as a step is counted at once",
+    ),
+    ("current_epoch", ("on_train_end", "on_fit_end"), "current_epoch - 1, as the last epoch is over"),
+)  # fmt: skip
+"""What was counted later up to 1.5: the name, where it is read, and what gives the old number."""
+
+HABITS = (
+    OPTIMIZER_TO_BACKWARD, NEVER_CLEARS, TRAINER_STEPS, FILLS_RESULTS, METRIC_IS_RETURNED, LOGS_BY_RETURNING,
+)  # fmt: skip
+
 
 def habits_of(run: Run, settings: OldSettings) -> list[Spelling]:
     """Those that decide as what a run's module is run."""
@@ -60,6 +74,15 @@ def habits_of(run: Run, settings: OldSettings) -> list[Spelling]:
     ):
         found.append(TRAINER_STEPS)
     return found
+
+
+def say_what_counts_otherwise(owner: Any) -> None:
+    """Name the methods that read a number that was another one up to 1.5."""
+    for name, methods, modern in COUNTS:
+        for method in methods:
+            code = getattr(inspect.unwrap(getattr(type(owner), method, owner)), "__code__", None)
+            if code is not None and name in _names_in(code):
+                say_modern(f"{name} in `{type(owner).__name__}.{method}`", modern)
 
 
 def _monitors_what_is_returned(run: Run) -> bool:
@@ -140,7 +163,7 @@ def asks_whether(frame: FrameType) -> bool:
     names = [i.opname for i in following if i.opname not in ("CACHE", "COPY", "EXTENDED_ARG", "NOP")]
     if names[:1] == ["LOAD_CONST"]:
         return names[1:2] == ["IS_OP"]
-    return any("JUMP" in name and "_IF_" in name or name in ("UNARY_NOT", "TO_BOOL") for name in names[:1])
+    return any(("JUMP" in name and "_IF_" in name) or name in ("UNARY_NOT", "TO_BOOL") for name in names[:1])
 
 
 def never_calls_closure(override: Callable[..., Any]) -> bool:

@@ -18,7 +18,12 @@ from fulmen.compat.lightning import attributes, checkpoints, hooks, positions, v
 from fulmen.compat.lightning.adapter import LightningAdapter
 from fulmen.compat.lightning.calls import called_today
 from fulmen.compat.lightning.constructors import CONSTRUCTORS
-from fulmen.compat.lightning.habits import asks_whether, habits_of, logs_by_returning
+from fulmen.compat.lightning.habits import (
+    asks_whether,
+    habits_of,
+    logs_by_returning,
+    say_what_counts_otherwise,
+)
 from fulmen.compat.lightning.module_methods import METHODS
 from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
@@ -39,6 +44,8 @@ class Lent:
             own = vars(module).get(kind, {})
             if self._name in own:
                 return own[self._name]
+        if sys._getframe(1).f_globals.get("__name__", "").startswith(("torch.", "inspect")):
+            raise AttributeError(self._name)  # who goes through all attributes is not to meet these
         try:
             return self._show(module)
         except NotAttachedError as error:  # as `hasattr` has it, which torch asks
@@ -149,6 +156,10 @@ class LightningInterpreter(Interpreter):
             say_modern(f"`{type(owner).__name__}.{spelling.name}`", spelling.modern)
         found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
         version = declared or versions.newest_that_understands(found)
+        if not versions.era(version).counts_each_optimizer:
+            for owner in owners:
+                if not type(owner).__module__.startswith("fulmen."):
+                    say_what_counts_otherwise(owner)
         return LightningAdapter(run, versions.era(version), settings)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fulmen import callbacks
 from fulmen.compat.lightning.hooks import defines
 from fulmen.core.callback import Callback
 
@@ -51,19 +50,3 @@ class EndAtNaN(Callback):
         for name, parameter in pl_module.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise ValueError(f"The parameter {name} is not finite; see detect_anomaly=True.")
-
-
-class _AveragingAtOwnRate(callbacks.StochasticWeightAveraging):
-    """Averages at the learning rates that the optimizers have, as nobody named others."""
-
-    def __init__(self) -> None:
-        super().__init__(swa_lrs=1e-2)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swa_lrs = [group["lr"] for group in trainer.optimizers[0].param_groups]
-        super().on_fit_start(trainer, pl_module)
-
-
-def default_weight_averaging() -> Callback:
-    """What `stochastic_weight_avg=True` stood for."""
-    return _AveragingAtOwnRate()
