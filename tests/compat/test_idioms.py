@@ -164,6 +164,20 @@ def test_partial_methods_and_decorators() -> None:
     assert module.gradient is None  # the closure computes it, as since 1.1
 
 
+def test_a_method_that_wraps_something_written_in_c() -> None:
+    class Module(Line):
+        @wraps(torch.relu)
+        def activate(self, points: Tensor) -> Tensor:
+            return torch.relu(points)
+
+        def training_epoch_end(self, outputs: Any) -> None:
+            self.seen.append(len(outputs))
+
+    module = Module()
+    fit(module)
+    assert module.seen == [4]
+
+
 def test_code_whose_source_is_not_there() -> None:
     """As in a session at a prompt."""
     names: dict[str, Any] = {"Line": Line}
@@ -671,3 +685,79 @@ def test_weight_averaging_without_a_rate() -> None:
 def test_rounding_by_its_first_name() -> None:
     with pytest.warns(pl.compat.OldSpelling, match="rounding="):
         assert BackboneFinetuning(3, round=5).rounding == 5
+
+
+def test_the_precision_equals_its_number() -> None:
+    trainer = pl.Trainer(precision=16, **QUIET)
+    assert trainer.precision == 16
+    assert trainer.precision == "16-mixed"
+    assert trainer.precision != 32
+    assert trainer.precision in {"16-mixed"}
+    assert pl.Trainer(**QUIET).precision == 32
+    assert pl.Trainer(logger=False, precision="32").precision == 32
+    modern = pl.Trainer(logger=False, enable_checkpointing=False, precision="32-true").precision
+    assert type(modern) is str
+    assert modern != 32
+
+
+def test_loaders_that_somebody_else_provides() -> None:
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return loader(8)
+
+    class Module(Line):
+        def configure_optimizers(self) -> Any:
+            self.seen.append(len(self.train_dataloader()))
+            return super().configure_optimizers()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.seen.append(len(self.trainer.val_dataloaders[0]))
+
+        def validation_epoch_end(self, outputs: Any) -> None:
+            self.seen.append(len(self.val_dataloader()))
+
+    module = Module()
+    fit(module, loader(8), loader(2))
+    assert module.seen == [4, 1, 1]
+    module = Module()
+    fit(module, Data())
+    assert module.seen == [4]
+    with pytest.raises(pl.errors.UsageError, match="defines no `train_dataloader`"):
+        Line().train_dataloader()
+
+
+# -------------------------------------------------------------------------------------------- as programs
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:The TorchScript type system")
+def test_torchscript(tmp_path: Path) -> None:
+    module = Line()
+    fit(module)
+    points = loader().dataset.tensors[0]
+    programs = [module.to_torchscript(tmp_path / "line.pt"), module.to_torchscript(None, "trace", points)]
+    programs.append(torch.jit.load(tmp_path / "line.pt"))
+    for program in programs:
+        assert torch.equal(program(points), module(points))
+    assert module.training
+    module.example_input_array = points
+    assert torch.equal(module.to_torchscript(method="trace")(points), module(points))
+    module.example_input_array = None
+    with pytest.raises(pl.errors.UsageError, match="example_input_array"):
+        module.to_torchscript(method="trace")
+
+
+def test_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch does it; what it is given is told by `example_input_array`."""
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *args, **kwargs: calls.append((args[0].training, *args[1:], kwargs))
+    )
+    module = Line()
+    module.example_input_array = torch.zeros(1, 3)
+    fit(module)
+    module.to_onnx("line.onnx", export_params=True)
+    [(training, inputs, path, options)] = calls
+    assert not training
+    assert torch.equal(inputs[0], torch.zeros(1, 3))
+    assert (path, options) == ("line.onnx", {"export_params": True})
+    assert module.training

@@ -126,7 +126,9 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 class Net(BoringModel):
     def on_train_end(self):
         trainer = self.trainer
-        print(f"rank {self.global_rank} of {trainer.world_size} {type(trainer).__module__}", flush=True)
+        line = f"rank {self.global_rank} of {trainer.world_size} {type(trainer).__module__}\\n"
+        sys.stdout.write(line)  # at once, as two processes write to one pipe
+        sys.stdout.flush()
 
 if __name__ == "__main__":
     assert issubclass(Net, LightningModule)

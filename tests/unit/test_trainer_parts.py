@@ -55,9 +55,7 @@ def test_accelerator_that_is_not_there(accelerator: str) -> None:
         pl.Trainer(accelerator=accelerator)
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "fix"), [("cud", "cuda"), ("CPU", None), ("tpu", None), (3, None)]
-)
+@pytest.mark.parametrize(("accelerator", "fix"), [("cud", "cuda"), ("CPU", None), ("tpu", None), (3, None)])
 def test_unknown_accelerator(accelerator: Any, fix: str | None) -> None:
     with pytest.raises(
         ConfigError, match=r"(?s)accelerator.*cpu, cuda" + (f".*did you mean '{fix}'" if fix else "")

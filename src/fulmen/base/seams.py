@@ -70,6 +70,10 @@ class Interpreter:
             fix="self.log_dict(values) logs a dict",
         )
 
+    def loaders(self, owner: Any, kind: str) -> Any:
+        """The loaders of a kind for a module or datamodule that defines none; None where there are none."""
+        return None
+
     def no_trainer(self, owner: Any) -> None:
         """What `trainer` of a module is that has none."""
         raise NotAttachedError(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fulmen.base.seams import understood_hook
+from fulmen.base.seams import outer, understood_hook
 from fulmen.base.tree import move
 from fulmen.errors import UsageError
 
@@ -28,19 +28,19 @@ class DataHooks:
 
     def train_dataloader(self) -> Any:
         """What to train on: a loader, any iterable, or a nested collection of them."""
-        raise _no_loader(self, "train_dataloader")
+        return _from_others(self, "train")
 
     def val_dataloader(self) -> Any:
         """What to validate on: a loader or a list of them."""
-        raise _no_loader(self, "val_dataloader")
+        return _from_others(self, "val")
 
     def test_dataloader(self) -> Any:
         """What to test on: a loader or a list of them."""
-        raise _no_loader(self, "test_dataloader")
+        return _from_others(self, "test")
 
     def predict_dataloader(self) -> Any:
         """What to predict on: a loader or a list of them."""
-        raise _no_loader(self, "predict_dataloader")
+        return _from_others(self, "predict")
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Change a batch while it is on the host."""
@@ -56,8 +56,12 @@ class DataHooks:
         return batch
 
 
-def _no_loader(owner: DataHooks, name: str) -> UsageError:
-    return UsageError(
+def _from_others(owner: DataHooks, kind: str) -> Any:
+    """What somebody else provides for who defines no loader; a `UsageError` where that is nothing."""
+    name = f"{kind}_dataloader"
+    if (found := outer().loaders(owner, kind)) is not None:
+        return found
+    raise UsageError(
         f"{type(owner).__name__} defines no `{name}`.",
         fix=f"define `{name}`, or hand a loader to the Trainer's method",
     )

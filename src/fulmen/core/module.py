@@ -34,6 +34,11 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
 
     prepare_data_per_node = True
     allow_zero_length_dataloader_with_multiple_devices = False
+    __jit_unused_properties__ = (  # what TorchScript is to leave alone
+        "automatic_optimization", "current_epoch", "device", "device_mesh", "dtype", "example_input_array",
+        "global_rank", "global_step", "hparams", "hparams_initial", "local_rank", "logger", "loggers",
+        "on_gpu", "strict_loading", "trainer",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -31,5 +31,9 @@ class Adapter(ABC):
         """What stands for several loggers where one is asked for."""
 
     @abstractmethod
+    def evaluation_loaders(self, given: Any) -> Any:
+        """What was given to evaluate on, as the Trainer shows it."""
+
+    @abstractmethod
     def make_step(self) -> Step | None:
         """How a batch becomes an update; None for: as ever."""

@@ -33,8 +33,7 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
     run.hooks.resolve(run)
     if run.datamodule is not None:
         run.datamodule.trainer = run.trainer
-        run.datamodule.prepare_data()
-    run.module.prepare_data()
+    prepare_data(run)
     if run.profiler is not None:
         together = run.strategy.world.size > 1
         rank = run.strategy.world.local_rank if together else own_rank() or None
@@ -59,6 +58,15 @@ def begin(run: Run, *, weights_only: bool | None) -> None:
     log_hyperparameters(run)
     if run.signals.noted:
         raise run.signals.interrupt()
+
+
+def prepare_data(run: Run) -> None:
+    """Call what downloads on one process of each node, or on one of all; the others wait for it."""
+    world = run.strategy.world
+    for owner in (run.datamodule, run.module):
+        if owner is not None and (world.local_rank if owner.prepare_data_per_node else world.rank) == 0:
+            owner.prepare_data()
+    run.strategy.barrier("prepare_data")
 
 
 def configure_model(run: Run) -> None:

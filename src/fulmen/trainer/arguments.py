@@ -32,9 +32,9 @@ class ArgumentsView:
 
     @max_epochs.setter
     def max_epochs(self, epochs: int | None) -> None:
-        self.limit_fit(max_epochs=epochs)
+        self._limit_fit(max_epochs=epochs)
 
-    def limit_fit(self, **limits: Any) -> None:
+    def _limit_fit(self, **limits: Any) -> None:
         """Set limits of training, of one that is under way as well."""
         self._fit = replace(self._fit, **limits)
         if self._run is not None:
@@ -52,7 +52,7 @@ class ArgumentsView:
 
     @max_steps.setter
     def max_steps(self, steps: int) -> None:
-        self.limit_fit(max_steps=steps)
+        self._limit_fit(max_steps=steps)
 
     @property
     def min_steps(self) -> int | None:

@@ -73,7 +73,7 @@ class FitLoopView:
 
     @max_epochs.setter
     def max_epochs(self, epochs: int | None) -> None:
-        self._trainer.limit_fit(max_epochs=epochs)
+        self._trainer._limit_fit(max_epochs=epochs)
 
     @property
     def min_epochs(self) -> int | None:
@@ -82,7 +82,7 @@ class FitLoopView:
 
     @min_epochs.setter
     def min_epochs(self, epochs: int | None) -> None:
-        self._trainer.limit_fit(min_epochs=epochs)
+        self._trainer._limit_fit(min_epochs=epochs)
 
     @property
     def max_steps(self) -> int:
@@ -91,7 +91,7 @@ class FitLoopView:
 
     @max_steps.setter
     def max_steps(self, steps: int) -> None:
-        self._trainer.limit_fit(max_steps=steps)
+        self._trainer._limit_fit(max_steps=steps)
 
     @property
     def min_steps(self) -> int | None:
@@ -100,7 +100,7 @@ class FitLoopView:
 
     @min_steps.setter
     def min_steps(self, steps: int | None) -> None:
-        self._trainer.limit_fit(min_steps=steps)
+        self._trainer._limit_fit(min_steps=steps)
 
     @property
     def batch_idx(self) -> int:

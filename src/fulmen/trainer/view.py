@@ -271,7 +271,10 @@ class RunView(ArgumentsView):
 
     def _given(self, kind: str) -> Any:
         loaders = self._run.loaders.get(kind) if self._run else None
-        return None if loaders is None else loaders.given
+        if loaders is None:
+            return None
+        adapter = self._run.adapter if self._run and kind != "train" else None
+        return loaders.given if adapter is None else adapter.evaluation_loaders(loaders.given)
 
     @property
     def train_dataloader(self) -> Any:

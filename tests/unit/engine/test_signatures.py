@@ -78,7 +78,7 @@ def test_one_loader_is_the_first(tmp_path: Path, method: str) -> None:
     """For a step that insists on an index."""
     step = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}[method]
     module = small(**{step: lambda self, batch, batch_idx, dataloader_idx: self.seen.append(dataloader_idx)})
-    module.seen = []
+    module.seen = []  # type: ignore[assignment]
     getattr(make_trainer(tmp_path), method)(module, batches(1))
     assert module.seen == [0]
 

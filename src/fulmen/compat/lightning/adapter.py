@@ -124,6 +124,9 @@ class LightningAdapter(Adapter):
     def make_step(self) -> Step | None:
         return steps.make_step(self)
 
+    def evaluation_loaders(self, given: Any) -> Any:
+        return [given] if self.era.lists_evaluation_loaders and not isinstance(given, list) else given
+
     def main_logger(self, loggers: list[Logger]) -> Logger:
         return LoggerCollection(loggers) if self.era.loggers_are_one else loggers[0]
 

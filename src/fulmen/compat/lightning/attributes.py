@@ -249,6 +249,7 @@ OF_MODULE: tuple[OldAttribute, ...] = (
 )  # fmt: skip
 """Attributes of a module that are gone; its methods stand in module_methods.py."""
 
+
 def _size(data: Any) -> Callable[..., Any]:
     return lambda dim=None: data.dims if dim is None else data.dims[dim]
 

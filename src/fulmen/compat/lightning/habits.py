@@ -129,7 +129,8 @@ def _functions(kind: type) -> Iterator[Any]:
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in ("fulmen", "torch", "builtins"):
             continue
-        yield from (inspect.unwrap(value) for value in vars(base).values() if inspect.isfunction(value))
+        own = (inspect.unwrap(value) for value in vars(base).values() if inspect.isfunction(value))
+        yield from (function for function in own if inspect.isfunction(function))
 
 
 @cache

@@ -25,6 +25,7 @@ from fulmen.compat.lightning.habits import (
     say_what_counts_otherwise,
 )
 from fulmen.compat.lightning.module_methods import METHODS
+from fulmen.compat.lightning.precision import NUMBERS, PrecisionName
 from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
 from fulmen.errors import NotAttachedError
@@ -70,7 +71,8 @@ class LightningInterpreter(Interpreter):
         if name == "Trainer":
             given = dict(arguments.keywords)
             settings = old_arguments.translate_trainer(arguments.positional, given)
-            return Arguments((), given, partial(_finish_trainer, settings))
+            is_number = given.get("precision") in NUMBERS
+            return Arguments((), given, partial(_finish_trainer, settings, is_number))
         return CONSTRUCTORS[name](arguments) if name in CONSTRUCTORS else arguments
 
     def call(self, owner: Any, method: str, given: dict[str, Any], unknown: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +106,15 @@ class LightningInterpreter(Interpreter):
         """Each under a name that starts with that of the dict, as up to 1.9 in TensorBoard."""
         say_modern(f"self.log({name!r}, {{...}})", "self.log_dict({...})")
         return {f"{name}/{key}": value for key, value in values.items()}
+
+    def loaders(self, owner: Any, kind: str) -> Any:
+        """A module was given those of the caller, or of the datamodule, up to 1.4."""
+        run = vars(owner).get("_run")
+        source = None if run is None else run.sources.get(kind)
+        if source is None or not source.exists or (source.given is None and source.provider is owner):
+            return None
+        say_modern(f"self.{kind}_dataloader() of others' loaders", f"self.trainer.{kind}_dataloader")
+        return source.request()
 
     def no_trainer(self, owner: Any) -> None:
         """None, as up to 1.6, for who asks whether there is one."""
@@ -172,9 +183,11 @@ def _shown(attribute: attributes.OldAttribute, owner: Any) -> Any:
     return attribute.shows(owner)
 
 
-def _finish_trainer(settings: old_arguments.OldSettings, trainer: Any) -> None:
+def _finish_trainer(settings: old_arguments.OldSettings, has_numbered_precision: bool, trainer: Any) -> None:
     if settings != old_arguments.OldSettings():
         trainer.old_settings = settings
+    if settings.given or has_numbered_precision:
+        trainer.precision_plugin.name = PrecisionName(trainer.precision)
     if settings.weights_save_path is not None:
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "") is None:

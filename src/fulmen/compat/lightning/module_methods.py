@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.compat.lightning.export import to_onnx, to_torchscript
 from fulmen.compat.lightning.steps import split_in_time
 from fulmen.compat.spelling import say_modern
 from fulmen.core.model_summary import ModelSummary
@@ -72,5 +73,7 @@ METHODS = {
         write_prediction_dict,
         get_progress_bar_dict,
         tbptt_split_batch,
+        to_torchscript,
+        to_onnx,
     )
 }

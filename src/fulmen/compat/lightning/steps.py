@@ -59,7 +59,8 @@ class TurnsStep(AutomaticStep):
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
         run, adapter = self._run, self._adapter
         first = self.in_window == 0
-        self._open_window(batch_idx) if first else None
+        if first:
+            self._open_window(batch_idx)
         self._window_count = self.in_window + 1
         closes = is_last or self._window_count >= self._window_size
         active = self._active(run.progress.total_batch)

@@ -86,6 +86,8 @@ HISTORY: dict[str, dict[str, Any]] = {
     "loggers_are_one": {"1.0": True, "1.8": False},
     # Whether a ModelCheckpoint without a monitor follows `val_loss` where somebody logs it.
     "checkpoints_follow_val_loss": {"1.0": True, "1.4": False},
+    # Whether `trainer.val_dataloaders` and its like are lists also where there is one loader.
+    "lists_evaluation_loaders": {"1.0": True, "2.0": False},
     # Whether the number of the epoch is among `trainer.logged_metrics`.
     "epoch_is_a_metric": {"1.0": True, "1.5": False},
     # What returned dicts mean.
