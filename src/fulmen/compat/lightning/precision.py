@@ -24,7 +24,7 @@ class PrecisionName(str):
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        if other not in FORMER.get(str(self), ()):
+        if isinstance(other, PrecisionName) or other not in FORMER.get(str(self), ()):
             return str.__eq__(self, other)
         say_modern(f"trainer.precision == {other!r}", f"trainer.precision == {str(self)!r}")
         return True
