@@ -140,9 +140,8 @@ class AutomaticStep(Step):
         if first:
             self._has_gradients = False
             self._window_size = self._run.step_options.accumulate_grad_batches
-            if self._window_size > 1:  # the last window of an epoch may be shorter
-                batches_left = self._run.train_loaders.lengths[0] - batch_idx
-                self._window_size = int(min(self._window_size, batches_left))
+            if self._window_size > 1:
+                self._window_size = self._window_from(batch_idx)
         self._window_count = count = self.in_window + 1
         closes = is_last or count >= self._window_size
         no_sync = None if closes else self._run.strategy.no_sync()
@@ -166,6 +165,11 @@ class AutomaticStep(Step):
         self.in_window = 0
         self._progress.optimizer_step += 1
         return True
+
+    def _window_from(self, batch_idx: int) -> int:
+        """Batches of the window that begins with this one; the last of an epoch may be shorter."""
+        batches_left = self._run.train_loaders.lengths[0] - batch_idx
+        return int(min(self._run.step_options.accumulate_grad_batches, batches_left))
 
     def _update(self) -> None:
         """Step the optimizer, unless there is nothing to step with but old gradients."""
@@ -251,16 +255,22 @@ class AutomaticStep(Step):
             with torch.enable_grad():
                 return self._compute_gradients(batch, batch_idx, first)
 
-        if self._module_optimizer_step is None:
-            self.step_optimizer(self._optimizer, closure)
-        else:
-            self._module_optimizer_step(self._run.progress.epoch, batch_idx, self._wrapped, closure)
-        if not executed:
+        self._call_optimizer_step(batch_idx, closure)
+        if not executed and self.demands_closure:
             raise UsageError(
                 f"`{type(self._run.module).__name__}.optimizer_step` did not execute the closure, "
                 "which computes the gradients.",
                 fix="optimizer.step(closure=optimizer_closure)",
             )
+
+    demands_closure = True
+    """Whether an `optimizer_step` that does not execute its closure is an error."""
+
+    def _call_optimizer_step(self, batch_idx: int, closure: Callable[[], Any]) -> None:
+        if self._module_optimizer_step is None:
+            self.step_optimizer(self._optimizer, closure)
+        else:
+            self._module_optimizer_step(self._run.progress.epoch, batch_idx, self._wrapped, closure)
 
     def step_optimizer(
         self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any

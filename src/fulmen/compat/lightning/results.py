@@ -61,7 +61,7 @@ class Results:
             return call
         module, end = self._run.module, f"{name}_end"
         finish: Call | None = getattr(module, end) if hooks.defines(module, end) else None
-        logs = self._may_return_results() or (stage == "training" and logs_by_returning(type(module)))
+        logs = self._era.steps_return_results or (stage == "training" and logs_by_returning(type(module)))
         if finish is None and not logs:
             return call
 
@@ -76,9 +76,6 @@ class Results:
             return returned
 
         return stepped
-
-    def _may_return_results(self) -> bool:
-        return self._era.version in ("1.0", "1.1")
 
     def _log_returned(self, returned: Mapping[str, Any], *, on_step: bool) -> set[str]:
         """Log what is under the keys "log" and "progress_bar", and give the names that are."""
@@ -119,7 +116,7 @@ class Results:
             warn_once("The outputs of the batches before this checkpoint are not among those of the epoch.")
         if outputs is None or (isinstance(outputs, Mapping) and not outputs):  # a batch that was skipped
             return
-        if not self._era.counts_each_optimizer:  # the graph was let go of up to 1.5
+        if self._era.detaches_epoch_outputs:
             outputs = map_leaves(outputs, Tensor, Tensor.detach)
         self._outputs[stage].setdefault(dataloader_idx, []).append(outputs)
 

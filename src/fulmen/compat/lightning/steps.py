@@ -14,7 +14,7 @@ from fulmen.compat.lightning import hooks
 from fulmen.compat.lightning.habits import never_calls_closure
 from fulmen.core.optimizers import bare
 from fulmen.engine.step import AutomaticStep, ManualStep, Step
-from fulmen.errors import ConfigError, UsageError
+from fulmen.errors import ConfigError
 
 if TYPE_CHECKING:
     from fulmen.compat.lightning.adapter import LightningAdapter
@@ -47,6 +47,7 @@ class TurnsStep(AutomaticStep):
         super().__init__(adapter.run)
         self._adapter = adapter
         self._era = adapter.era
+        self.demands_closure = self._era.closure_must_run
         self._module = module = adapter.run.module
         self._step_override = hooks.defines(module, "optimizer_step")
         self._gradients_first = self._step_override and (
@@ -88,9 +89,8 @@ class TurnsStep(AutomaticStep):
     def _open_window(self, batch_idx: int) -> None:
         self._had_gradients = [False] * len(self._run.optimizers)
         self._window_size = self._run.step_options.accumulate_grad_batches
-        if self._window_size > 1:  # the last window of an epoch may be shorter
-            left = self._run.train_loaders.lengths[0] - batch_idx
-            self._window_size = int(min(self._window_size, left))
+        if self._window_size > 1:
+            self._window_size = self._window_from(batch_idx)
 
     # -------------------------------------------------------------------------------------------------- turns
 
@@ -126,9 +126,9 @@ class TurnsStep(AutomaticStep):
             return
         if self._gradients_first:
             self._compute_gradients(batch, batch_idx, clears)
-            self._call_override(batch_idx, self._loss_again(batch, batch_idx))
+            self._call_optimizer_step(batch_idx, self._loss_again(batch, batch_idx))
         elif self._step_override or self._always_needs_closure():
-            self._step_with_closure(batch, batch_idx, clears)
+            self._update_with_closure(batch, batch_idx, clears)
         else:
             self._compute_gradients(batch, batch_idx, clears)
             self._before_step()
@@ -158,26 +158,6 @@ class TurnsStep(AutomaticStep):
 
     # ------------------------------------------------------------------------------ the hook `optimizer_step`
 
-    def _step_with_closure(self, batch: Any, batch_idx: int, clears: bool) -> None:
-        executed = False
-
-        def closure() -> Any:
-            nonlocal executed
-            executed = True
-            with torch.enable_grad():
-                return self._compute_gradients(batch, batch_idx, clears)
-
-        if self._step_override:
-            self._call_override(batch_idx, closure)
-        else:
-            self.step_optimizer(self._optimizer, closure)
-        if not executed and self._era.closure_must_run:
-            raise UsageError(
-                f"`{type(self._module).__name__}.optimizer_step` did not execute the closure, which computes "
-                "the gradients.",
-                fix="optimizer.step(closure=optimizer_closure)",
-            )
-
     def _loss_again(self, batch: Any, batch_idx: int) -> Callable[[], Any]:
         """For an override that is called with gradients in place: those, and new ones as often as it asks."""
         returned = self._returned
@@ -193,7 +173,10 @@ class TurnsStep(AutomaticStep):
 
         return closure
 
-    def _call_override(self, batch_idx: int, closure: Callable[[], Any]) -> None:
+    def _call_optimizer_step(self, batch_idx: int, closure: Callable[[], Any]) -> None:
+        if not self._step_override:
+            super()._call_optimizer_step(batch_idx, closure)
+            return
         known = {
             "epoch": self._run.progress.epoch,
             "current_epoch": self._run.progress.epoch,

@@ -91,7 +91,8 @@ HISTORY: dict[str, dict[str, Any]] = {
     # Whether the number of the epoch is among `trainer.logged_metrics`.
     "epoch_is_a_metric": {"1.0": True, "1.5": False},
     # What returned dicts mean.
-    "reads_log_of_returned_dicts": {"1.0": True, "1.3": False},
+    "steps_return_results": {"1.0": True, "1.2": False},
+    "detaches_epoch_outputs": {"1.0": True, "1.6": False},
     "returned_dicts_are_metrics": {"1.0": True, "1.2": False},
     # The order of hooks; "*" stands for the modern event and its listeners.
     "around_setup": {
