@@ -29,6 +29,7 @@ from fulmen.compat.lightning.precision import NUMBERS, PrecisionName
 from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
 from fulmen.errors import NotAttachedError
+from fulmen.trainer import Trainer
 
 
 class Lent:
@@ -85,7 +86,7 @@ class LightningInterpreter(Interpreter):
         return called_today(owner, name, args, kwargs)
 
     def attribute(self, owner: Any, name: str) -> Any:
-        table = attributes.BY_NAME if hasattr(type(owner), "fit") else attributes.OF_DATAMODULE_BY_NAME
+        table = attributes.BY_NAME if isinstance(owner, Trainer) else attributes.OF_DATAMODULE_BY_NAME
         if name not in table:
             return super().attribute(owner, name)
         return _shown(table[name], owner)
