@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import socket
 import time
@@ -70,7 +71,7 @@ def connect(
         return
     file = _file_of(url, environment)
     deadline_s = time.monotonic() + wait_s
-    store = _store_at(environment, world, deadline_s) if file is None else distributed.FileStore(file)
+    store = _store_at(environment, world, deadline_s) if file is None else _store_in(file)
     own = Presence(
         rank=world.rank, local_rank=world.local_rank, node=world.node, size=world.size,
         host=socket.gethostname(), pid=os.getpid(), mark=uuid.uuid4().hex,
@@ -168,6 +169,13 @@ def _store_at(environment: ClusterEnvironment, world: World, deadline_s: float) 
         open_store = _host_store if hosts else _reach_store
         _stores[address, port] = open_store(address, port, deadline_s)
     return _stores[address, port]
+
+
+def _store_in(file: str) -> Any:
+    store = distributed.FileStore(file)
+    # One that is destroyed writes to its file, and brings back what the last to leave has just removed.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(store))
+    return store
 
 
 def _host_store(address: str, port: int, deadline_s: float) -> Any:

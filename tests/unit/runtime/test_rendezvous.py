@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -58,6 +60,27 @@ def test_file_is_there_only_as_long_as_needed(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir())
         rendezvous.disconnect()
         assert not list(tmp_path.iterdir())
+
+
+LEAVES_A_FILE_BEHIND = """
+import atexit, sys
+from datetime import timedelta
+
+atexit.register(lambda: open(sys.argv[1], "w").close())  # runs after all that fulmen does at exit
+from fulmen.runtime import rendezvous
+from fulmen.runtime.clusters import LightningEnvironment
+from fulmen.runtime.world import World
+
+rendezvous.connect(
+    LightningEnvironment(), World(), backend="gloo", timeout=timedelta(seconds=20), url=f"file://{sys.argv[1]}"
+)
+"""
+
+
+def test_nothing_is_written_to_the_file_after_parting(tmp_path: Path) -> None:
+    file = tmp_path / "meeting"
+    subprocess.run([sys.executable, "-c", LEAVES_A_FILE_BEHIND, file], check=True, timeout=100)
+    assert file.read_bytes() == b""
 
 
 def test_file_that_another_run_has_left_does_no_harm(tmp_path: Path) -> None:
