@@ -358,6 +358,56 @@ def test_zero_grad_of_ones_own(tmp_path: Path) -> None:
     assert calls == [(0, 0, "SGD"), (0, 1, "SGD"), (0, 2, "SGD")]
 
 
+class KeepsGradients(torch.optim.SGD):
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        pass
+
+
+def with_zero_grad_replaced(*arguments: Any, **options: Any) -> torch.optim.SGD:
+    optimizer = torch.optim.SGD(*arguments, **options)
+    optimizer.zero_grad = lambda set_to_none=True: None
+    return optimizer
+
+
+@pytest.mark.parametrize("make", [KeepsGradients, with_zero_grad_replaced])
+def test_optimizer_with_a_zero_grad_of_its_own(tmp_path: Path, make: Any) -> None:
+    class Keeps(Watches):
+        def configure_optimizers(self) -> Any:
+            return make(self.parameters(), lr=LEARNING_RATE)
+
+    module = Keeps()
+    fit(tmp_path, module, train=3)
+    assert module.gradients == [1, 3, 6]
+
+
+def test_gradients_of_all_groups_are_cleared(tmp_path: Path) -> None:
+    """Those of a group that joins in the middle as well; one that has none keeps none."""
+
+    class Joins(Watches):
+        def __init__(self) -> None:
+            super().__init__()
+            self.late = torch.nn.Parameter(torch.zeros(()))
+            self.late_gradients: list[Any] = []
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+            return (self.w + self.late if batch_idx in (1, 2) else self.w) * batch.mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([self.w], lr=LEARNING_RATE)
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 1:
+                self.optimizers().add_param_group({"params": [self.late]})
+
+        def on_after_backward(self) -> None:
+            self.late_gradients.append(None if self.late.grad is None else self.late.grad.item())
+
+    module = Joins()
+    fit(tmp_path, module, train=4)
+    assert module.gradients == [1, 2, 3, 4]
+    assert module.late_gradients == [None, 2, 3, None]
+
+
 def test_no_optimizer(tmp_path: Path) -> None:
     """Gradients are computed, nothing is updated; the steps count."""
 

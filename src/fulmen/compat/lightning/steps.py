@@ -148,14 +148,6 @@ class TurnsStep(AutomaticStep):
         ours = type(self._optimizer).__module__.startswith("torch.optim")
         return isinstance(self._optimizer, LBFGS) or not ours
 
-    def _clear_gradients(self, batch_idx: int) -> None:
-        for call in self._hooks.on_before_zero_grad:
-            call(self._optimizer)
-        if self._module_zero_grad is None:
-            self._optimizer.zero_grad()
-        else:
-            self._module_zero_grad(self._progress.epoch, batch_idx, self._optimizer)
-
     # ------------------------------------------------------------------------------ the hook `optimizer_step`
 
     def _loss_again(self, batch: Any, batch_idx: int) -> Callable[[], Any]:
