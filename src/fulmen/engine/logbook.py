@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fulmen.base.seams import outer
 from fulmen.base.tree import batch_size
 from fulmen.core.hooks import LOG_RULES, LogRule
 from fulmen.core.log_arguments import LogArguments
@@ -129,7 +130,9 @@ class Logbook:
                 received=arguments,
                 expected=slots[name].arguments,
             )
-        on_step, on_epoch = _resolve_cadence(name, hook, arguments.on_step, arguments.on_epoch)
+        on_step, on_epoch = _cadence(hook, arguments)
+        if (reason := _reason_against(name, hook, arguments)) is not None:
+            return outer().refused_slot(self._module, name, hook, arguments, reason)
         suffix = f"/dataloader_idx_{loader}" if loader is not None and arguments.add_dataloader_idx else ""
         if loader and not suffix and any(name in self.scope(hook, index) for index in range(loader)):
             raise UsageError(
@@ -393,25 +396,30 @@ def stage_of(hook: str) -> str:
     return next((stage for stage in ("validation", "test") if stage in hook), "train")
 
 
-def _resolve_cadence(name: str, hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
+def _cadence(hook: str, arguments: LogArguments) -> tuple[bool, bool]:
     """Whether a value is logged per step and per epoch, by the rule of the hook it is logged in."""
+    by_step = LOG_RULES.get(hook) is LogRule.STEP
+    step = by_step if arguments.on_step is None else arguments.on_step
+    return step, not by_step if arguments.on_epoch is None else arguments.on_epoch
+
+
+def _reason_against(name: str, hook: str, arguments: LogArguments) -> UsageError | None:
+    """Why a value cannot be logged so; None where it can."""
     rule = LOG_RULES.get(hook, LogRule.NEVER)
     if rule is LogRule.NEVER:
         where = "outside of hooks" if hook == OUTSIDE else f"in `{hook}`"
-        raise UsageError(
+        return UsageError(
             f"`self.log({name!r})` was called {where}, where logging has no meaning.",
             fix="log in a step, a batch hook or an epoch hook",
         )
-    if rule is LogRule.EPOCH and on_step:
-        raise UsageError(f"`self.log({name!r}, on_step=True)` was called in `{hook}`, which is no step.")
-    step = rule is LogRule.STEP if on_step is None else on_step
-    epoch = rule is not LogRule.STEP if on_epoch is None else on_epoch
-    if (rule is LogRule.EPOCH and on_epoch is False) or not (step or epoch):
-        raise UsageError(
+    if rule is LogRule.EPOCH and arguments.on_step:
+        return UsageError(f"`self.log({name!r}, on_step=True)` was called in `{hook}`, which is no step.")
+    if (rule is LogRule.EPOCH and arguments.on_epoch is False) or not any(_cadence(hook, arguments)):
+        return UsageError(
             f"`self.log({name!r})` would log nothing in `{hook}`.",
-            received=f"on_step={on_step}, on_epoch={on_epoch}",
+            received=f"on_step={arguments.on_step}, on_epoch={arguments.on_epoch}",
         )
-    return step, epoch
+    return None
 
 
 def _kept(value: Value) -> Value:

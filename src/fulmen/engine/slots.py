@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from fulmen.base.report import warn_once
 from fulmen.base.seams import outer
 from fulmen.core.log_arguments import LogArguments
 from fulmen.errors import ConfigError, UsageError, did_you_mean
@@ -373,6 +374,11 @@ class MetricSlot(BaseSlot):
             return self._restored_step_values
         metrics = dict(self.metric.items()) if self._is_collection else {self.name: self.metric}
         values = {name: metric._forward_cache for name, metric in metrics.items()}
+        for name in [name for name in values if values[name] is None and not self.provisional]:
+            warn_once(
+                f"The metric {name!r} has no values of steps: it was updated, and not called ({self.place}). "
+                "Call it, which updates it too, or log it with `on_step=False, on_epoch=True`."
+            )
         return {name: _number(name, value) for name, value in values.items() if isinstance(value, Tensor)}
 
     def restore_step_values(self, values: dict[str, Value]) -> None:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from fulmen.base.report import warn
 from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics.blocks import BLOCK, MOST_WAITING, BlockMetric
+from fulmen.metrics.dtypes import widest
+from fulmen.metrics.folding import States
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.wrappers.running import Window
 
@@ -27,6 +30,9 @@ a number takes its place.
 
 On an accelerator nobody looks at the values while they are added: "error" and "warn" then speak in `compute`.
 """
+
+FEW = BLOCK // MOST_WAITING
+"""So many values of a batch wait for those of others."""
 
 
 class Aggregate(Metric):
@@ -55,21 +61,15 @@ class Aggregate(Metric):
     def _tensor(self, value: Any) -> Tensor:
         """A value as a tensor with a dimension; a number as it is to be computed with."""
         if not isinstance(value, Tensor):
-            value = torch.tensor(value, dtype=torch.float64 if self.device.type != "mps" else None)
-            value = value.to(self.device)
+            dtype = torch.float64 if self.device.type != "mps" else None
+            if isinstance(value, (int, float)):  # as below, at half the cost
+                return torch.full((1,), value, dtype=dtype, device=self.device)
+            value = torch.tensor(value, dtype=dtype, device=self.device)
         return value if value.ndim else value.unsqueeze(0)
 
-    def _clean(self, value: Tensor, instead: float, is_nan: Tensor | None = None) -> Tensor:
+    def _clean(self, value: Tensor, instead: float, is_nan: Tensor) -> Tensor:
         """The value with NaN replaced: by the strategy's number, else by one that changes nothing."""
-        if self.nan_strategy == "disable" or not value.is_floating_point():
-            return value
-        is_nan = value.isnan() if is_nan is None else is_nan
-        if self._speaks:
-            if value.device.type == "cpu":
-                self._speak(int(is_nan.sum()))
-            else:
-                self.nan_count = self.nan_count + is_nan.sum()
-        elif not isinstance(self.nan_strategy, str):
+        if not isinstance(self.nan_strategy, str):
             instead = self.nan_strategy
         return torch.where(is_nan, instead, value)
 
@@ -77,7 +77,17 @@ class Aggregate(Metric):
         """Whether the values must be looked at; on a CPU what they come to tells, for NaN spreads."""
         if self.nan_strategy == "disable" or not value.is_floating_point():
             return False
-        return value.device.type != "cpu" or math.isnan(reduced.detach())
+        return not value.is_cpu or math.isnan(reduced.item())
+
+    def _with_nan(self, states: States, is_nan: Tensor) -> States:
+        """Raise or warn for what is NaN; on accelerators, note it in the states."""
+        if not self._speaks:
+            return states
+        if is_nan.is_cpu:
+            self._speak(int(is_nan.sum()))
+            return states
+        counted: Any = states["nan_count"]
+        return {**states, "nan_count": counted + is_nan.sum()}
 
     def _speak(self, count: int) -> None:
         if count and self.nan_strategy == "error":
@@ -87,13 +97,37 @@ class Aggregate(Metric):
         if count:
             warn(f"{type(self).__name__} left out {count} NaN.")
 
-    def _speak_of_all(self) -> None:
+    def _speak_of_all(self, states: States) -> None:
         """Raise or warn for what was added on accelerators."""
         if self._speaks and self.device.type != "cpu":
-            self._speak(int(self.nan_count))
+            counted: Any = states["nan_count"]
+            self._speak(int(counted))
 
 
-class Reduction(Aggregate):
+class Folded(Aggregate, BlockMetric):
+    """Values that are added up, or the like."""
+
+    def _add(self, value: Tensor) -> None:
+        """Add values, or have them wait if they are few."""
+        if value.numel() <= FEW:
+            flat = value if value.ndim == 1 else value.reshape(-1)
+            if not flat.is_floating_point():  # among others that are, integers might become narrower
+                flat = flat.to(widest(flat))
+            kept = flat.clone()
+            if not self._speaks or not flat.is_cpu or torch.equal(kept, flat):  # as NaN would not be
+                self._wait(kept)
+                return
+        self._put_states(self._with_values(self.metric_state, value))
+
+    def _with_waiting(self, states: States, waiting: list[Tensor]) -> States:
+        return self._with_values(states, torch.cat(waiting))
+
+    @abstractmethod
+    def _with_values(self, states: States, value: Tensor) -> States:
+        """The states with values added."""
+
+
+class Reduction(Folded):
     """One number that each batch changes."""
 
     value: Tensor
@@ -111,24 +145,30 @@ class Reduction(Aggregate):
 
     def update(self, value: float | Tensor) -> None:
         """Add values."""
-        value = self._tensor(value)
+        self._add(self._tensor(value))
+
+    def _with_values(self, states: States, value: Tensor) -> States:
         if not value.numel():
-            return
+            return states
         reduced = self._reduce(value)
         if self._may_hold_nan(value, reduced):
-            reduced = self._reduce(self._clean(value, self.neutral))
-        self.value = self._both(reduced)
+            is_nan = value.isnan()
+            states = self._with_nan(states, is_nan)
+            reduced = self._reduce(self._clean(value, self.neutral, is_nan))
+        before: Any = states["value"]
+        return {**states, "value": self._both(before, reduced)}
 
     @abstractmethod
     def _reduce(self, value: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def _both(self, reduced: Tensor) -> Tensor: ...
+    def _both(self, before: Tensor, reduced: Tensor) -> Tensor: ...
 
     def compute(self) -> Tensor:
         """Of all values that were added."""
-        self._speak_of_all()
-        return self.value.to(self.dtype, copy=True)
+        states: Any = self._settled(self.metric_state)
+        self._speak_of_all(states)
+        return states["value"].to(self.dtype, copy=True)
 
 
 class SumMetric(Reduction):
@@ -141,8 +181,8 @@ class SumMetric(Reduction):
     def _reduce(self, value: Tensor) -> Tensor:
         return value.sum(dtype=self.value.dtype)
 
-    def _both(self, reduced: Tensor) -> Tensor:
-        return self.value + reduced
+    def _both(self, before: Tensor, reduced: Tensor) -> Tensor:
+        return before + reduced
 
 
 class MaxMetric(Reduction):
@@ -155,8 +195,8 @@ class MaxMetric(Reduction):
     def _reduce(self, value: Tensor) -> Tensor:
         return value.amax()
 
-    def _both(self, reduced: Tensor) -> Tensor:
-        return torch.maximum(self.value, reduced)
+    def _both(self, before: Tensor, reduced: Tensor) -> Tensor:
+        return torch.maximum(before, reduced)
 
 
 class MinMetric(Reduction):
@@ -169,11 +209,11 @@ class MinMetric(Reduction):
     def _reduce(self, value: Tensor) -> Tensor:
         return value.amin()
 
-    def _both(self, reduced: Tensor) -> Tensor:
-        return torch.minimum(self.value, reduced)
+    def _both(self, before: Tensor, reduced: Tensor) -> Tensor:
+        return torch.minimum(before, reduced)
 
 
-class MeanMetric(Aggregate):
+class MeanMetric(Folded):
     """The weighted mean of all values; NaN of none, or where the weights add up to 0.
 
     Weights are of the shape of the values, or one that goes with it. What is left out for NaN is every pair
@@ -192,16 +232,22 @@ class MeanMetric(Aggregate):
     def update(self, value: float | Tensor, weight: float | Tensor | None = None) -> None:
         """Add values, each with the weight 1 or those given."""
         value = self._tensor(value)
-        dtype = self.total.dtype
         if weight is None:
-            total, count = value.sum(dtype=dtype), value.numel()
+            self._add(value)
         else:
-            weight = self._weights(weight, value)
-            total, count = (value.to(dtype) * weight).sum(), weight.sum(dtype=dtype)
+            weights = self._weights(weight, value)
+            self._put_states(self._with_values(self.metric_state, value, weights))
+
+    def _with_values(self, states: States, value: Tensor, weight: Tensor | None = None) -> States:
+        before: Any = states["total"]
+        weight_before: Any = states["weight"]
+        if weight is None:
+            total, added = value.sum(dtype=before.dtype), value.numel()
+        else:
+            total, added = (value.to(before.dtype) * weight).sum(), weight.sum(dtype=before.dtype)
         if self._may_hold_nan(value, total):
-            total, count = self._clean_sums(value, weight)
-        self.total = self.total + total
-        self.weight = self.weight + count
+            states, total, added = self._without_nan(states, value.to(before.dtype), weight)
+        return {**states, "total": before + total, "weight": weight_before + added}
 
     def _weights(self, weight: Any, value: Tensor) -> Tensor:
         weight = self._tensor(weight).to(value.device, self.total.dtype)
@@ -214,22 +260,24 @@ class MeanMetric(Aggregate):
                 expected="weights that broadcast to the shape of the values",
             ) from error
 
-    def _clean_sums(self, value: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
-        dtype = self.total.dtype
-        value = value.to(dtype)
+    def _without_nan(
+        self, states: States, value: Tensor, weight: Tensor | None
+    ) -> tuple[States, Tensor, Tensor]:
+        """The states with NaN spoken of, and the sums of what is left."""
         weight = torch.ones_like(value) if weight is None else weight
-        if not isinstance(self.nan_strategy, str):
-            value, weight = self._clean(value, 0.0), self._clean(weight, 0.0)
-        else:
-            is_nan = value.isnan() | weight.isnan()
-            value = self._clean(value, 0.0, is_nan)
-            weight = torch.where(is_nan, 0.0, weight)
-        return (value * weight).sum(), weight.sum()
+        value_is_nan, weight_is_nan = value.isnan(), weight.isnan()
+        if isinstance(self.nan_strategy, str):
+            value_is_nan = weight_is_nan = value_is_nan | weight_is_nan
+            states = self._with_nan(states, value_is_nan)
+        value = self._clean(value, 0.0, value_is_nan)
+        weight = self._clean(weight, 0.0, weight_is_nan)
+        return states, (value * weight).sum(), weight.sum()
 
     def compute(self) -> Tensor:
         """Of all values that were added."""
-        self._speak_of_all()
-        return (self.total / self.weight).to(self.dtype)
+        states: Any = self._settled(self.metric_state)
+        self._speak_of_all(states)
+        return (states["total"] / states["weight"]).to(self.dtype)
 
 
 class Collected(Aggregate):
@@ -247,15 +295,13 @@ class Collected(Aggregate):
         value = self._tensor(value)
         if number:
             value = value.to(self.dtype)
-        if self.nan_strategy != "disable" and value.is_floating_point() and value.device.type == "cpu":
+        if self.nan_strategy != "disable" and value.is_floating_point():
             is_nan = value.isnan()
-            if is_nan.any():
+            if not isinstance(self.nan_strategy, str):
                 value = self._clean(value, torch.nan, is_nan)
-                value = value[~is_nan] if isinstance(self.nan_strategy, str) else value
-        elif not isinstance(self.nan_strategy, str):
-            value = self._clean(value, 0.0)
-        elif self._speaks and value.is_floating_point():
-            self.nan_count = self.nan_count + value.isnan().sum()
+            elif not value.is_cpu or is_nan.any():
+                self._put_states(self._with_nan(self.metric_state, is_nan))
+                value = value[~is_nan] if value.is_cpu else value
         if self.value and self.value[0].shape[1:] != value.shape[1:]:
             raise UsageError(
                 "Values of different shapes cannot be put together.",
@@ -266,7 +312,7 @@ class Collected(Aggregate):
 
     def _values(self) -> Tensor:
         """All values that were added and are not left out."""
-        self._speak_of_all()
+        self._speak_of_all(self.metric_state)
         if not self.value:
             return torch.empty(0, dtype=self.dtype, device=self.device)
         values = torch.cat(self.value)

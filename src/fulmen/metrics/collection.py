@@ -7,21 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import nn
 
 from fulmen.errors import ConfigError
-from fulmen.metrics.folding import tensors_of
-from fulmen.metrics.metric import Metric, accepted
+from fulmen.metrics.metric import Metric
 from fulmen.metrics.plot import Drawn, plot_values
-from fulmen.metrics.together import step_together, synchronised
+from fulmen.metrics.sharing import Group
+from fulmen.metrics.together import synchronised
+from fulmen.metrics.wrappers.base import Derived, passes_on, receivers
 
 
 class MetricCollection(nn.ModuleDict):
     """Metrics, ours and those of other libraries, that are called, updated, computed and reset as one.
 
-    Those that keep the same states are updated once: precision, recall and F1 of one task, say. Every call
-    gives a dict of values by name.
+    Those that keep the same states are updated once: precision, recall and F1 of one task, say; one that is
+    in several others, as terms of arithmetic are, as well. Every call gives a dict of values by name.
 
     Args:
         metrics: one or several metrics or collections, named after their classes; or a dict that names them.
@@ -43,7 +43,10 @@ class MetricCollection(nn.ModuleDict):
         self.prefix = prefix or ""
         self.postfix = postfix or ""
         self._sharing = compute_groups
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
+        """All that get batches."""
+        self._derived: list[Derived] = []
+        """Those that have their values from others."""
         self.add_metrics(metrics, *additional_metrics)
 
     def add_metrics(self, metrics: Any, *additional_metrics: Any) -> None:
@@ -91,27 +94,38 @@ class MetricCollection(nn.ModuleDict):
                 received=", ".join(map(repr, sorted(unknown))),
                 expected=f"of {', '.join(map(repr, self._modules))}",
             )
+        names = self._names()
         alike: dict[Hashable, list[Metric]] = {}
-        for name, metric in self._modules.items():
-            alike.setdefault(self._key(name, metric), []).append(metric)  # pyright: ignore[reportArgumentType]
-        self._groups = [_Group(metrics) for metrics in alike.values()]
+        for metric in receivers(self._modules.values()):
+            alike.setdefault(self._key(names.get(id(metric), []), metric), []).append(metric)
+        self._groups = [Group(metrics) for metrics in alike.values()]
+        members: dict[int, Any] = {id(metric): metric for metric in self._modules.values()}
+        self._derived = [metric for metric in members.values() if passes_on(metric)]
 
-    def _key(self, name: str, metric: Any) -> Hashable:
+    def _names(self) -> dict[int, list[str]]:
+        """What each metric is called here, by its id."""
+        names: dict[int, list[str]] = {}
+        for name, metric in self._modules.items():
+            names.setdefault(id(metric), []).append(name)
+        return names
+
+    def _key(self, names: list[str], metric: Any) -> Hashable:
+        """What those have in common that share states."""
         if not isinstance(metric, Metric):
-            return name
+            return id(metric)
         if isinstance(self._sharing, Sequence):
-            return next((i for i, names in enumerate(self._sharing) if name in names), name)
+            return next((tuple(group) for group in self._sharing if set(names) & {*group}), id(metric))
         if self._sharing and metric.update_options is not None:
             return type(metric).update, metric.update_options, *metric._defaults
-        return name
+        return id(metric)
 
     @property
     def compute_groups(self) -> dict[int, list[str]]:
         """The names of those that keep the same states, numbered."""
-        names = {id(metric): name for name, metric in self._modules.items()}
-        return {
-            index: [names[id(metric)] for metric in group.metrics] for index, group in enumerate(self._groups)
-        }
+        names = self._names()
+        shared = [[n for m in group.metrics for n in names.get(id(m), [])] for group in self._groups]
+        derived = [names[id(metric)] for metric in self._derived]
+        return dict(enumerate(group for group in shared + derived if group))
 
     def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self._shared_afterwards():
@@ -134,12 +148,17 @@ class MetricCollection(nn.ModuleDict):
             for group in self._groups
             for metric, value in zip(group.metrics, group.step(args, kwargs), strict=True)
         }
+        for metric in self._derived:
+            metric._forward_cache = metric._take({id(m): values[id(m)] for m in metric._receivers()})
+            values[id(metric)] = metric._forward_cache
         return self._named({name: values[id(metric)] for name, metric in self._modules.items()})
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch."""
         for group in self._groups:
             group.update(args, kwargs)
+        for metric in self._derived:
+            metric._count_batch()
 
     def compute(self) -> dict[str, Any]:
         """The values over all batches that were added; the states of processes travel together."""
@@ -248,92 +267,3 @@ class MetricCollection(nn.ModuleDict):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
-
-
-class _Group:
-    """Metrics that keep the same states: the first is updated, and the others are given what it has."""
-
-    def __init__(self, metrics: list[Any]) -> None:
-        self.metrics = metrics
-        self._apart = False
-        """Whether they were found to hold different things; they do until they are reset."""
-        if len(metrics) == 1:
-            return
-        if len({tuple(metric._defaults) for metric in metrics}) > 1:
-            raise ConfigError(
-                "Metrics of a group share their states, and these have different ones.",
-                received="; ".join(f"{type(m).__name__}: {', '.join(m._defaults)}" for m in metrics),
-                fix="leave them out of `compute_groups`",
-            )
-        if not any(metric.update_count for metric in metrics):
-            self.share()
-
-    @property
-    def is_in_step(self) -> bool:
-        """Whether all hold the same objects: nobody was updated alone, or had states loaded."""
-        leader, *others = self.metrics
-        states, count = leader.metric_state, leader._update_count
-        for other in others:  # on every update: plain loops, at a third of the cost of `all`
-            own = other.__dict__
-            if own["_update_count"] != count:
-                return False
-            for name, state in states.items():
-                if own[name] is not state:
-                    return False
-        return True
-
-    @property
-    def _is_one(self) -> bool:
-        """Whether one update does for all. States that are equal, as after a checkpoint, become one again."""
-        if self.is_in_step:
-            return True
-        if not self._apart:
-            self._apart = not all(self._is_equal(other) for other in self.metrics[1:])
-            if not self._apart:
-                self.share()
-        return not self._apart
-
-    def _is_equal(self, other: Any) -> bool:
-        leader = self.metrics[0]
-        if other.update_count != leader.update_count:
-            return False
-        pairs = [(tensors_of(vars(leader)[name]), tensors_of(vars(other)[name])) for name in leader._defaults]
-        return all(len(own) == len(same) and all(map(torch.equal, own, same)) for own, same in pairs)
-
-    def share(self) -> None:
-        """Give all what the first has."""
-        self._apart = False
-        leader = self.metrics[0]
-        shared = {
-            **leader.metric_state, "_update_count": leader._update_count, "_computed": None,
-            "_shares_lists": True,
-        }  # fmt: skip
-        for metric in self.metrics:  # as `_put_states`, in one go: this is in every update
-            metric.__dict__.update(shared)
-
-    def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Add a batch."""
-        leader = self.metrics[0]
-        if len(self.metrics) == 1 or not self._is_one:
-            for metric in self.metrics:
-                metric.update(*args, **accepted(metric, kwargs))
-            return
-        leader.__dict__["_shares_lists"] = False  # the others get what is added to them
-        try:
-            leader.update(*args, **accepted(leader, kwargs))
-        finally:
-            self.share()
-
-    def step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """Add a batch; returns each one's value of it."""
-        if len(self.metrics) == 1 or not self._is_one:
-            return [metric(*args, **accepted(metric, kwargs)) for metric in self.metrics]
-        leader = self.metrics[0]
-        leader.__dict__["_shares_lists"] = False
-        try:
-            values = step_together(self.metrics, args, accepted(leader, kwargs))
-        finally:
-            self.share()
-        for metric, value in zip(self.metrics, values, strict=True):
-            metric._forward_cache = value
-        return values

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.reductions import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
+from fulmen.metrics.reductions import BY_NAME, dim_zero_cat
 
 State = Tensor | list[Tensor]
 States = dict[str, State]
@@ -43,11 +43,4 @@ def fold(reduction: Reduction, states: Sequence[State], counts: Sequence[int]) -
         stacked = stacked if stacked.is_floating_point() else stacked.to(torch.get_default_dtype())
         weights = torch.tensor(counts, dtype=stacked.dtype, device=stacked.device)
         return torch.tensordot(weights / weights.sum(), stacked, dims=1)
-    return _REDUCED[reduction](stacked)
-
-
-_REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": dim_zero_sum,
-    "max": dim_zero_max,
-    "min": dim_zero_min,
-}
+    return BY_NAME[reduction](stacked)

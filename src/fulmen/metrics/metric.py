@@ -24,7 +24,10 @@ from fulmen.metrics.arithmetic import Arithmetic
 from fulmen.metrics.folding import States, fold
 from fulmen.metrics.plot import Drawn, plot_values
 from fulmen.metrics.states import Stateful
-from fulmen.metrics.together import several_processes, step_together, synchronise, synchronised
+from fulmen.metrics.together import join_states, several_processes, step_together, synchronise, synchronised
+
+_set_grad_enabled = torch._C._set_grad_enabled
+"""What `torch.set_grad_enabled` and `torch.no_grad` call: at a third and a seventh of their cost."""
 
 
 class Metric(Arithmetic, Stateful, ABC):
@@ -62,6 +65,9 @@ class Metric(Arithmetic, Stateful, ABC):
     """Whether `update` depends on what came before, so that the value of one batch needs a second update."""
     _keeps_no_graph: bool = False
     """Whether states can hang on no graph, whatever is added: then `update` need not turn gradients off."""
+
+    _not_sent: ClassVar[tuple[str, ...]] = ()
+    """States that no other process needs: what `_states_to_send` gives holds what is in them."""
 
     def __init__(
         self,
@@ -133,7 +139,7 @@ class Metric(Arithmetic, Stateful, ABC):
         if count:
             self._own_lists()
             counts = [self._update_count, count]
-            self._put_states(self.combine_states([self.metric_state, states], counts), sum(counts))
+            self._put_states(join_states(self, [self.metric_state, states], counts), sum(counts))
 
     def combine_states(self, parts: list[States], counts: Sequence[int]) -> States:
         """The states of several batches or ranks as one, each part being that of `counts` batches.
@@ -244,6 +250,10 @@ class Metric(Arithmetic, Stateful, ABC):
             return False
         return (self.distributed_available_fn or several_processes)()
 
+    def _states_to_send(self) -> States:
+        """What other processes need to know."""
+        return self.metric_state
+
     @property
     def _combines_jointly(self) -> bool:
         return type(self).combine_states is not Metric.combine_states
@@ -288,11 +298,11 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
         if self._shares_lists:
             self._own_lists()
         if torch.is_grad_enabled() and not self._keeps_no_graph:
-            torch.set_grad_enabled(False)  # half of what a `with torch.no_grad()` costs
+            _set_grad_enabled(False)
             try:
                 update(self, *args, **kwargs)
             finally:
-                torch.set_grad_enabled(True)
+                _set_grad_enabled(True)
         else:
             update(self, *args, **kwargs)
         own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters

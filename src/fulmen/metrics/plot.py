@@ -86,7 +86,7 @@ def plot_roc(fpr: Any, tpr: Any, ax: Any = None, *, scores: Any = None, name: st
 
 
 def plot_precision_recall(
-    recall: Any, precision: Any, ax: Any = None, *, scores: Any = None, name: str = ""
+    precision: Any, recall: Any, ax: Any = None, *, scores: Any = None, name: str = ""
 ) -> Drawn:
     """The precision over the recall, of one class (tensors) or several (lists, [C, T])."""
     figure, ax = _on(ax, (4.8, 4.8))

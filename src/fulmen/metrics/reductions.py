@@ -42,11 +42,11 @@ def dim_zero_cat(x: Tensor | Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.atleast_1d(tensor) for tensor in x])
 
 
-NAMES: dict[Callable[..., Tensor], str] = {
-    dim_zero_sum: "sum",
-    dim_zero_mean: "mean",
-    dim_zero_max: "max",
-    dim_zero_min: "min",
-    dim_zero_cat: "cat",
+BY_NAME: dict[str, Callable[..., Tensor]] = {
+    "sum": dim_zero_sum,
+    "mean": dim_zero_mean,
+    "max": dim_zero_max,
+    "min": dim_zero_min,
+    "cat": dim_zero_cat,
 }
-"""The names of these; states that are reduced by name travel together."""
+"""These by the names that `dist_reduce_fx` has for them; states that are reduced by name travel together."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fulmen.base.tree import map_leaves
 from fulmen.errors import ConfigError
 from fulmen.metrics.folding import Reduction, States
-from fulmen.metrics.reductions import NAMES
+from fulmen.metrics.reductions import BY_NAME
 
 
 class Stateful(nn.Module):
@@ -57,8 +57,8 @@ class Stateful(nn.Module):
                 received=repr(default),
                 expected="a tensor or an empty list",
             )
-        dist_reduce_fx = next((name for fx, name in NAMES.items() if fx is dist_reduce_fx), dist_reduce_fx)
-        known = (*NAMES.values(), None)
+        dist_reduce_fx = next((name for name, fx in BY_NAME.items() if fx is dist_reduce_fx), dist_reduce_fx)
+        known = (*BY_NAME, None)
         if not callable(dist_reduce_fx) and dist_reduce_fx not in known:
             raise ConfigError(
                 f"The `dist_reduce_fx` of the state {name!r} is unknown.",

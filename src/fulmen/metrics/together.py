@@ -11,6 +11,7 @@ from torch import Tensor, distributed, nn
 
 from fulmen.base.tree import map_leaves
 from fulmen.metrics.folding import States, fold, tensors_of
+from fulmen.metrics.reductions import dim_zero_cat
 from fulmen.metrics.states import Stateful
 from fulmen.runtime.collectives import ProcessGroup
 from fulmen.runtime.packing import GATHER, REDUCTIONS, Part, combine
@@ -47,13 +48,22 @@ def step_together(metrics: Sequence[Metric], args: tuple[Any, ...], kwargs: dict
         batch = leader.metric_state
         values = [_value_of(metric, batch) for metric in metrics]
         if leader._can_be_added_to:
-            before, count = leader.combine_states([before, batch], [count, 1]), count + 1
+            before, count = join_states(leader, [before, batch], [count, 1]), count + 1
     finally:  # also where the batch is one that cannot be added
         for metric in metrics:
             metric._put_states(before, count)
     if leader.compute_on_cpu:
         leader._keep_lists_on_host()
     return values
+
+
+def join_states(metric: Metric, parts: list[States], counts: Sequence[int]) -> States:
+    """What `combine_states` gives, in tensors that `update` may change in place at any time."""
+    if not torch.is_inference_mode_enabled():
+        return metric.combine_states(parts, counts)
+    with torch.inference_mode(False):  # else they could not be changed outside of it
+        parts = [{n: s.clone() if isinstance(s, Tensor) else s for n, s in part.items()} for part in parts]
+        return metric.combine_states(parts, counts)
 
 
 def _value_of(metric: Metric, batch: States) -> Any:
@@ -91,7 +101,7 @@ def synchronised(modules: Iterable[nn.Module]) -> Generator[None, None, None]:
 
 def synchronise(metrics: Sequence[Metric], group: Any, gather: Gather | None = None) -> None:
     """Give metrics the states of all processes of a group, and have them keep their own for `unsync`."""
-    parts = [_parts_of(metric) for metric in metrics]
+    parts = [_parts_of(metric, joined=gather is not None) for metric in metrics]
     packed = [part for metric_parts in parts for part in metric_parts]
     combined = iter(_combine_by(gather, packed, group) if gather else combine(packed, ProcessGroup(group)))
     for metric, metric_parts in zip(metrics, parts, strict=True):
@@ -100,17 +110,19 @@ def synchronise(metrics: Sequence[Metric], group: Any, gather: Gather | None = N
         metric._put_states(map_leaves(taken, Tensor, lambda tensor, to=metric.device: tensor.to(to)))
 
 
-def _parts_of(metric: Metric) -> list[Part]:
-    """What a metric sends: the number of its batches, and its states."""
+def _parts_of(metric: Metric, *, joined: bool) -> list[Part]:
+    """What a metric sends: the number of its batches, and its states; lists to be `joined` as one tensor."""
     count = torch.tensor(metric._update_count, device=metric.device)
-    states = metric.metric_state
-    if metric._combines_jointly:
-        return [Part(tensors_of(state), GATHER) for state in (count, *states.values())]
-    parts = [Part([count], "sum")]
-    for name, state in states.items():
+    jointly = metric._combines_jointly
+    parts = [Part([count], GATHER if jointly else "sum")]
+    for name, state in metric._states_to_send().items():
         reduction = metric._reductions[name]
-        if isinstance(state, list) or not isinstance(reduction, str) or reduction == "cat":
-            parts.append(Part(tensors_of(state), GATHER))
+        if isinstance(state, list):
+            parts.append(
+                Part([dim_zero_cat(state)] if joined and state and reduction == "cat" else state, GATHER)
+            )
+        elif jointly or not isinstance(reduction, str) or reduction == "cat":
+            parts.append(Part([state], GATHER))
         else:
             mean = reduction == "mean"
             parts.append(Part([state * count], "sum") if mean else Part([state], reduction))
@@ -120,17 +132,19 @@ def _parts_of(metric: Metric) -> list[Part]:
 def _states_of(metric: Metric, combined: list[list[list[Tensor]]]) -> States:
     """The states over all ranks, from what came of the parts that `_parts_of` gave."""
     counts, *of_states = combined
-    named = list(zip(metric._defaults.items(), of_states, strict=True))
+    sent = [(name, default) for name, default in metric._defaults.items() if name not in metric._not_sent]
+    named = list(zip(sent, of_states, strict=True))
     if metric._combines_jointly:
         of_ranks: list[States] = [
-            {
+            metric._fresh_states()
+            | {
                 name: ranks[rank] if isinstance(default, list) else ranks[rank][0]
                 for (name, default), ranks in named
             }
             for rank in range(len(counts))
         ]
         return metric.combine_states(of_ranks, [int(count[0]) for count in counts])
-    states: States = {}
+    states = metric._fresh_states()
     for (name, default), ranks in named:
         reduction = metric._reductions[name]
         if isinstance(default, list):
@@ -147,12 +161,26 @@ def _states_of(metric: Metric, combined: list[list[list[Tensor]]]) -> States:
 
 def _combine_by(gather: Gather, parts: Sequence[Part], group: Any) -> list[list[list[Tensor]]]:
     """What `combine` gives, by a function of the user's that gathers one tensor at a time."""
+    device = parts[0].tensors[0].device
     combined: list[list[list[Tensor]]] = []
-    for part in parts:
-        of_tensors = [list(gather(tensor, group)) for tensor in part.tensors]
-        ranks = [list(of_rank) for of_rank in zip(*of_tensors, strict=True)]
-        if part.operation != GATHER:
-            folded = fold(part.operation, [tensors[0] for tensors in ranks], [1] * len(ranks))
-            ranks = [tensors_of(folded)]
-        combined.append(ranks)
+    for tensors, operation in parts:
+        if operation == GATHER:
+            combined.append(_gather_by(gather, tensors, group, device))
+        else:
+            of_ranks = list(gather(tensors[0], group))
+            combined.append([tensors_of(fold(operation, of_ranks, [1] * len(of_ranks)))])
     return combined
+
+
+def _gather_by(gather: Gather, tensors: list[Tensor], group: Any, device: torch.device) -> list[list[Tensor]]:
+    """The tensors of each rank, of which there may be different numbers: all gather as often as the most."""
+    kind = [tensors[0].ndim, _TYPES.index(tensors[0].dtype)] if tensors else [0, 0]
+    of_ranks = [row.tolist() for row in gather(torch.tensor([len(tensors), *kind], device=device), group)]
+    most, ndim, dtype = max(of_ranks)
+    filler = tensors[-1] if tensors else torch.zeros([0] * ndim, dtype=_TYPES[dtype], device=device)
+    rounds = [list(gather(tensor, group)) for tensor in tensors + [filler] * (most - len(tensors))]
+    return [[of_round[rank] for of_round in rounds[:number]] for rank, (number, *_) in enumerate(of_ranks)]
+
+
+_TYPES = sorted({kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}, key=str)
+"""All types of tensors, of which a number stands for each."""

@@ -372,3 +372,29 @@ def test_one_number_from_a_metric_of_one_element(tmp_path: Path) -> None:
     assert logger.named("one_step") == [(0, 1.0), (1, 2.0), (2, 3.0)]
     assert trainer.callback_metrics["one"].shape == ()
     assert numbers(trainer.callback_metrics) == {"one": 6.0, "one_step": 3.0, "one_epoch": 6.0}
+
+
+@pytest.mark.parametrize("options", [{}, {"on_step": True, "on_epoch": True}])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_metric_logged_by_step_that_was_never_called_is_told_of(
+    tmp_path: Path, several: bool, options: dict[str, Any]
+) -> None:
+    class Updates(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = MetricCollection({"mean": MeanMetric()}) if several else MeanMetric()
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.mean.update(batch)
+            if several:
+                self.log_dict(self.mean, **options)
+            else:
+                self.log("mean", self.mean, **options)
+
+    logger = Rows()
+    with pytest.warns(match=r"(?s)'mean'.*on_step=False, on_epoch=True") as caught:
+        fit(tmp_path, Updates(), train=batches(3), logger=logger)
+    assert len(caught) == 1
+    assert [name for _, row in logger.rows for name in row if name != "epoch"] == (
+        ["mean_epoch"] if options else []
+    )

@@ -22,6 +22,7 @@ from fulmen.metrics.aggregation import (
     RunningSum,
     SumMetric,
 )
+from fulmen.metrics.blocks import MOST_WAITING
 
 KINDS = [MeanMetric, SumMetric, MaxMetric, MinMetric, CatMetric, MedianMetric, QuantileMetric]
 RUNNING = [RunningMean, RunningSum]
@@ -135,6 +136,49 @@ def test_integers_are_exact() -> None:
     metric.update(torch.tensor([2**40 + 1, 3]))
     metric.update(2**40 + 2)
     assert metric.compute() == 2**40 + 2
+
+
+@pytest.mark.parametrize("kind", [MeanMetric, SumMetric, MaxMetric, MinMetric])
+def test_values_of_all_shapes_and_types_together(kind: Any) -> None:
+    values = [
+        torch.tensor(2**24 + 1), torch.tensor(0.1), torch.rand(2, 3), torch.rand(5, dtype=torch.float64),
+        torch.tensor([7.0, -3.0], dtype=torch.float16), 2.5, [1, -8], torch.rand(1000), torch.tensor([True]),
+    ]  # fmt: skip
+    numbers = np.concatenate([np.asarray(value, dtype=np.float64).reshape(-1) for value in values])
+    expected = {MeanMetric: np.mean, SumMetric: np.sum, MaxMetric: np.max, MinMetric: np.min}[kind](numbers)
+    metric, called = kind().set_dtype(torch.float64), kind()
+    for value in values:
+        metric.update(value)
+        called(value)
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-12)
+    assert called.set_dtype(torch.float64).compute().item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [MeanMetric, SumMetric, MaxMetric, MinMetric])
+def test_what_waits_does_not_grow(kind: Any) -> None:
+    metric = kind()
+    for number in range(300):
+        (metric.update if number % 2 else metric)(torch.tensor([1.0, float(number)]))
+        assert len(metric.recent) < MOST_WAITING
+
+
+@pytest.mark.parametrize("kind", [MeanMetric, SumMetric, MaxMetric, MinMetric])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_nan_is_spoken_of_at_its_batch_and_once(kind: Any, size: int) -> None:
+    spoiled = torch.ones(size).index_fill(0, torch.tensor([size - 1]), torch.nan)
+    metric = kind()
+    metric.update(torch.tensor([2.0, 4.0]))
+    with pytest.warns(UserWarning, match="left out 1 NaN"):
+        metric.update(spoiled)
+    for _ in range(MOST_WAITING):
+        metric.update(torch.tensor([2.0, 4.0]))
+    assert not metric.compute().isnan()
+    metric = kind(nan_strategy="ignore")
+    for value in (torch.tensor([2.0, 4.0]), spoiled):
+        metric.update(value)
+    clean = kind()
+    clean.update(torch.cat((torch.tensor([2.0, 4.0]), torch.ones(size - 1))))
+    assert metric.compute() == clean.compute()
 
 
 def test_median_and_quantiles_are_those_of_numpy() -> None:

@@ -26,8 +26,11 @@ from fulmen.metrics import (
     MetricCollection,
     MinMaxMetric,
     MultilabelAccuracy,
+    R2Score,
     SumMetric,
 )
+
+from .kinds import InPlace
 
 PREDS, TARGET = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
 OTHERS = torch.tensor([0.9, 0.2]), torch.tensor([0, 1])
@@ -80,7 +83,7 @@ def test_what_is_added_to_one_is_not_in_the_other(
 
 def test_metrics_with_other_states_cannot_be_made_to_share() -> None:
     kinds = [BinaryAccuracy(), SumMetric()]
-    with pytest.raises(ConfigError, match=r"BinaryAccuracy: counts; SumMetric: nan_count, value"):
+    with pytest.raises(ConfigError, match=r"BinaryAccuracy: counts; SumMetric: recent, nan_count, value"):
         MetricCollection(kinds, compute_groups=[["BinaryAccuracy", "SumMetric"]])
     with pytest.raises(ConfigError, match="'Sums'"):
         MetricCollection(kinds, compute_groups=[["Sums"]])
@@ -119,6 +122,48 @@ def test_a_call_while_synchronised_is_an_error() -> None:
     ):
         metric(1.0)
     assert metric.compute() == 1
+
+
+@pytest.mark.parametrize("kind", [MeanSquaredError, R2Score, SumMetric])
+def test_what_waits_is_added_before_it_is_sent(kind: Any) -> None:
+    sent: list[Tensor] = []
+
+    def gather(tensor: Tensor, group: Any) -> list[Tensor]:
+        sent.append(tensor)
+        return [tensor, tensor]
+
+    batch = (torch.tensor([0.5, 2.0, 3.0]), torch.tensor([1.0, 2.0, 4.0]))[: 1 if kind is SumMetric else 2]
+    metric, twice = kind(dist_sync_fn=gather), kind()
+    for _ in range(3):
+        metric.update(*batch)
+        twice.update(*batch)
+        twice.update(*batch)
+    waiting = list(metric.recent)
+    with metric.sync_context(distributed_available=lambda: True):
+        synchronised = type(metric).compute.raw(metric)
+    torch.testing.assert_close(synchronised, twice.compute())
+    assert waiting
+    assert all(tensor.shape != kept.shape for tensor in sent for kept in waiting)
+    assert all(own is kept for own, kept in zip(metric.recent, waiting, strict=True))
+
+
+@pytest.mark.parametrize("kind", [MeanSquaredError, R2Score, MeanMetric])
+def test_a_run_that_goes_on_comes_to_the_same_bits(kind: Any) -> None:
+    torch.manual_seed(0)
+    batches = [torch.rand(1 if kind is MeanMetric else 2, 5).unbind() for _ in range(300)]
+    through, before = kind().set_dtype(torch.float64), kind().set_dtype(torch.float64)
+    for batch in batches:
+        through.update(*batch)
+    for batch in batches[:150]:
+        before.update(*batch)
+    before.compute()
+    after = kind().set_dtype(torch.float64)
+    after.persistent(True)
+    before.persistent(True)
+    after.load_state_dict(before.state_dict())
+    for batch in batches[150:]:
+        after.update(*batch)
+    assert after.compute() == through.compute()
 
 
 @pytest.mark.parametrize("states", [3, {}, {"total": torch.tensor(1.0)}])
@@ -193,3 +238,18 @@ def test_similarities_stay_in_order() -> None:
         (metric if number % 2 else metric.update)(*batch)
     preds, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
     torch.testing.assert_close(metric.compute(), torch.cosine_similarity(preds, target))
+
+
+@pytest.mark.parametrize("first", ["update", "call", "merge"])
+@pytest.mark.parametrize("then", ["update", "call"])
+def test_states_are_changed_in_place_after_inference_too(first: str, then: str) -> None:
+    metric, other = InPlace(), InPlace()
+    with torch.inference_mode():
+        (metric if first == "call" else metric.update)(PREDS)
+        other(PREDS)
+        if first == "merge":
+            metric.merge_state(other)
+    (metric if then == "call" else metric.update)(PREDS)
+    metric(PREDS)
+    times = 4 if first == "merge" else 3
+    assert metric.compute().item() == pytest.approx(times * PREDS.sum().item())

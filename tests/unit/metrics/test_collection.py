@@ -12,7 +12,7 @@ import torchmetrics
 from torch import nn
 
 from fulmen.errors import ConfigError
-from fulmen.metrics import MetricCollection
+from fulmen.metrics import CompositionalMetric, MetricCollection, MinMaxMetric
 
 from .kinds import Average, Extremes, InPlace, Total
 
@@ -184,3 +184,52 @@ def test_as_a_dict() -> None:
         collection["Nothing"]
     assert len(collection) == 2
     assert collection.metric_state.keys() == {"p/Average", "p/Total"}
+
+
+@pytest.mark.parametrize("kind", [Total, InPlace, torchmetrics.SumMetric])
+@pytest.mark.parametrize("options", [{}, {"compute_groups": False}, {"compute_groups": [["a", "again"]]}])
+def test_a_metric_gets_each_batch_once_in_however_many_it_is(kind: Any, options: dict[str, Any]) -> None:
+    one, other = kind(), Average()
+    derived: dict[str, Any] = {"f": other * one, "part": CompositionalMetric(torch.div, one, 2)}
+    derived |= {"ends": MinMaxMetric(one), "more": MinMaxMetric(one)}
+    collection = MetricCollection({"a": one, "again": one, **derived}, **options)
+    collection.update(FIRST)
+    assert collection.compute() == {
+        "a": 3, "again": 3, "f": 4.5, "part": 1.5,
+        "ends_raw": 3, "ends_max": 3, "ends_min": 3, "more_raw": 3, "more_max": 3, "more_min": 3,
+    }  # fmt: skip
+    values = collection(SECOND)
+    assert [values[name] for name in ("a", "again", "f", "part", "ends_max")] == [6, 6, 36, 3, 6]
+    assert [values[name] for name in ("a", "f")] == [one._forward_cache, derived["f"]._forward_cache]
+    assert [collection.compute()[name] for name in ("a", "again", "f", "part")] == [9, 9, 27, 4.5]
+    counts = {metric.update_count for metric in (one, other, *derived.values())}
+    assert counts == {2}
+    for copied in (copy.deepcopy(collection), pickle.loads(pickle.dumps(collection))):
+        copied.update(SECOND)
+        assert [copied.compute()[name] for name in ("a", "again", "f", "part")] == [15, 15, 15 * 15 / 4, 7.5]
+    collection.reset()
+    collection.update(SECOND)
+    assert [collection.compute()[name] for name in ("a", "again", "f", "part")] == [6, 6, 36, 3]
+
+
+def test_terms_share_their_states_too(updates: Any) -> None:
+    collection = MetricCollection({"both": Average() + Total(), "total": Total(), "other": Total() - 1})
+    collection.update(FIRST)
+    collection(SECOND)
+    assert updates() == 2
+    assert collection.compute() == {"both": 12, "other": 8, "total": 9}
+    assert collection.compute_groups == {0: ["total"], 1: ["both"], 2: ["other"]}
+
+
+def test_one_that_changes_its_batches_gets_them_itself() -> None:
+    class Doubled(MinMaxMetric):
+        def update(self, values: torch.Tensor) -> None:
+            super().update(2 * values)
+
+    total = Total()
+    collection = MetricCollection(
+        {"ends": Doubled(Total()), "total": total, "sum": Doubled(total)["raw"] + 1}
+    )
+    collection.update(FIRST)
+    assert collection["ends"].compute()["raw"] == 6
+    assert collection["sum"].compute() == 3 + 6 + 1  # `total` is given two different batches

@@ -27,6 +27,10 @@ CASES: list[tuple[Metric, tuple[Tensor, ...]]] = [
     (ours.CatMetric(), (SCORES,)),
     (ours.MedianMetric(), (SCORES,)),
     (ours.MaxMetric(), (SCORES[:1],)),
+    (ours.SumMetric(), (SCORES,)),
+    (ours.MeanMetric(), (SCORES,)),
+    (ours.MeanAbsoluteError(), (SCORES, LABELS.float())),
+    (ours.R2Score(), (SCORES, LABELS.float())),
 ]
 NAMES = [type(metric).__name__ for metric, _ in CASES]
 

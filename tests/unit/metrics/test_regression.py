@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 from fulmen.errors import ConfigError, UsageError
 from fulmen.metrics import MetricCollection
 from fulmen.metrics import regression as classes
+from fulmen.metrics.blocks import MOST_WAITING
 from fulmen.metrics.functional import regression as functions
 from fulmen.metrics.regression import (
     ConcordanceCorrCoef,
@@ -153,12 +154,12 @@ def test_what_waits_does_not_grow() -> None:
     metric = MeanSquaredError()
     for _ in range(300):
         metric.update(*drawn(8))
-        assert len(metric.recent) < 64
+        assert len(metric.recent) < MOST_WAITING
     for _ in range(300):
         metric(*drawn(8))
-        assert len(metric.recent) < 64
+        assert len(metric.recent) < MOST_WAITING
     metric.update(*drawn(100_000))
-    assert sum(batch.numel() for batch in metric.recent) < 64 * 8
+    assert sum(batch.numel() for batch in metric.recent) < MOST_WAITING * 8
 
 
 @pytest.mark.parametrize("kind", [MeanSquaredError, MeanAbsolutePercentageError, PearsonCorrCoef, R2Score])

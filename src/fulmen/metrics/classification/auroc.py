@@ -9,10 +9,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from fulmen.errors import ConfigError
-from fulmen.metrics.classification.counting import divide, result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.counting import divide
+from fulmen.metrics.classification.curve_metrics import (
+    CLASS_AVERAGES,
+    LABEL_AVERAGES,
+    MulticlassArea,
+    MultilabelArea,
+)
 from fulmen.metrics.classification.curves import Curve, Curves, averaged, each, fraction, warn_of_missing
 from fulmen.metrics.classification.dispatch import TaskName, by_task
-from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
     ClassAverage,
@@ -22,6 +28,47 @@ from fulmen.metrics.classification.scoring import (
     ScoresMetric,
     Thresholds,
 )
+from fulmen.metrics.dtypes import result_dtype
+
+
+def _auroc(curves: Curves, average: LabelAverage = None, max_fpr: float | None = None) -> Tensor:
+    warn_of_missing(curves, "positives", "negatives")
+    area = _area if max_fpr is None or max_fpr == 1 else lambda curve: _partial_area(curve, max_fpr)
+    return averaged(each(area, curves), curves, average)
+
+
+def _area(curve: Curve) -> Tensor:
+    """By the trapezoidal rule, in whole numbers."""
+    fp, tp = _from_all_to_none(curve)
+    doubled = ((fp[..., :-1] - fp[..., 1:]) * (tp[..., :-1] + tp[..., 1:])).sum(-1)
+    return fraction(doubled, 2 * curve.positives * curve.negatives)
+
+
+def _partial_area(curve: Curve, max_fpr: float) -> Tensor:
+    """The area up to a false positive rate, scaled as by McClish (1989)."""
+    fp, tp = _from_all_to_none(curve)
+    x, y = fraction(fp, curve.negatives), fraction(tp, curve.positives)
+    within = x.clamp(max=max_fpr)
+    share = divide(within[:-1] - within[1:], x[:-1] - x[1:])
+    heights = 2 * y[1:] + (y[:-1] - y[1:]) * share
+    area = ((within[:-1] - within[1:]) * heights).sum() / 2
+    least = max_fpr**2 / 2
+    scaled = (1 + (area - least) / (max_fpr - least)) / 2
+    return torch.where(curve.positives * curve.negatives > 0, scaled, 0.0)
+
+
+def _from_all_to_none(curve: Curve) -> tuple[Tensor, Tensor]:
+    """False and true positives, from where every sample is called positive to where none is."""
+    fp = torch.cat((curve.negatives.unsqueeze(-1), curve.fp), -1)
+    tp = torch.cat((curve.positives.unsqueeze(-1), curve.tp), -1)
+    return pad(fp, (0, 1)), pad(tp, (0, 1))
+
+
+def _check_max_fpr(max_fpr: float | None) -> None:
+    if max_fpr is not None and not 0 < max_fpr <= 1:
+        raise ConfigError(
+            "`max_fpr` cannot be used.", received=max_fpr, expected="None, or above 0 and at most 1"
+        )
 
 
 def binary_auroc(
@@ -48,7 +95,7 @@ def multiclass_auroc(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The area under the ROC curve of each class against the rest; see `MulticlassAUROC`."""
-    check_among("average", average, ("macro", "weighted", "none", None))
+    check_among("average", average, CLASS_AVERAGES)
     curves = MulticlassScores(thresholds, ignore_index, validate_args, num_classes).curves(preds, target)
     return _auroc(curves, average).to(result_dtype(preds))
 
@@ -63,7 +110,7 @@ def multilabel_auroc(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The area under the ROC curve of each label; see `MultilabelAUROC`."""
-    check_among("average", average, ("micro", "macro", "weighted", "none", None))
+    check_among("average", average, LABEL_AVERAGES)
     scores = MultilabelScores(thresholds, ignore_index, validate_args, num_labels)
     return _auroc(scores.curves(preds, target, micro=average == "micro"), average).to(result_dtype(preds))
 
@@ -117,7 +164,7 @@ class BinaryAUROC(ScoresMetric):
         return _auroc(self._curves(), max_fpr=self.max_fpr).to(self.dtype)
 
 
-class MulticlassAUROC(ScoresMetric):
+class MulticlassAUROC(MulticlassArea):
     """The area under the ROC curve of each class against the rest, or the mean of all.
 
     `preds` (N, C, ...) are probabilities or logits, `target` (N, ...) is 0 ... C - 1. The area of a class
@@ -129,27 +176,10 @@ class MulticlassAUROC(ScoresMetric):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    higher_is_better = True
-
-    def __init__(
-        self,
-        num_classes: int,
-        average: ClassAverage = "macro",
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MulticlassScores(thresholds, ignore_index, validate_args, num_classes), **kwargs)
-        check_among("average", average, ("macro", "weighted", "none", None))
-        self.average: ClassAverage = average
-
-    def compute(self) -> Tensor:
-        """The mean area, or those of all classes."""
-        return _auroc(self._curves(), self.average).to(self.dtype)
+    _area = staticmethod(_auroc)
 
 
-class MultilabelAUROC(ScoresMetric):
+class MultilabelAUROC(MultilabelArea):
     """The area under the ROC curve of each label, or the mean of all.
 
     `preds` (N, L, ...) are probabilities or logits, `target` (N, L, ...) is 0 and 1. The area of a label that
@@ -161,24 +191,7 @@ class MultilabelAUROC(ScoresMetric):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    higher_is_better = True
-
-    def __init__(
-        self,
-        num_labels: int,
-        average: LabelAverage = "macro",
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MultilabelScores(thresholds, ignore_index, validate_args, num_labels), **kwargs)
-        check_among("average", average, ("micro", "macro", "weighted", "none", None))
-        self.average: LabelAverage = average
-
-    def compute(self) -> Tensor:
-        """The mean area, or those of all labels."""
-        return _auroc(self._curves(micro=self.average == "micro"), self.average).to(self.dtype)
+    _area = staticmethod(_auroc)
 
 
 class AUROC:
@@ -197,46 +210,3 @@ class AUROC:
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> Any: ...
-
-
-# ------------------------------------------------------------------------------------------------------ areas
-
-
-def _auroc(curves: Curves, average: LabelAverage = None, max_fpr: float | None = None) -> Tensor:
-    warn_of_missing(curves, "positives", "negatives")
-    area = _area if max_fpr is None or max_fpr == 1 else lambda curve: _partial_area(curve, max_fpr)
-    return averaged(each(area, curves), curves, average)
-
-
-def _area(curve: Curve) -> Tensor:
-    """By the trapezoidal rule, in whole numbers."""
-    fp, tp = _from_all_to_none(curve)
-    doubled = ((fp[..., :-1] - fp[..., 1:]) * (tp[..., :-1] + tp[..., 1:])).sum(-1)
-    return fraction(doubled, 2 * curve.positives * curve.negatives)
-
-
-def _partial_area(curve: Curve, max_fpr: float) -> Tensor:
-    """The area up to a false positive rate, scaled as by McClish (1989)."""
-    fp, tp = _from_all_to_none(curve)
-    x, y = fraction(fp, curve.negatives), fraction(tp, curve.positives)
-    within = x.clamp(max=max_fpr)
-    share = divide(within[:-1] - within[1:], x[:-1] - x[1:])
-    heights = 2 * y[1:] + (y[:-1] - y[1:]) * share
-    area = ((within[:-1] - within[1:]) * heights).sum() / 2
-    least = max_fpr**2 / 2
-    scaled = (1 + (area - least) / (max_fpr - least)) / 2
-    return torch.where(curve.positives * curve.negatives > 0, scaled, 0.0)
-
-
-def _from_all_to_none(curve: Curve) -> tuple[Tensor, Tensor]:
-    """False and true positives, from where every sample is called positive to where none is."""
-    fp = torch.cat((curve.negatives.unsqueeze(-1), curve.fp), -1)
-    tp = torch.cat((curve.positives.unsqueeze(-1), curve.tp), -1)
-    return pad(fp, (0, 1)), pad(tp, (0, 1))
-
-
-def _check_max_fpr(max_fpr: float | None) -> None:
-    if max_fpr is not None and not 0 < max_fpr <= 1:
-        raise ConfigError(
-            "`max_fpr` cannot be used.", received=max_fpr, expected="None, or above 0 and at most 1"
-        )

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import divide, result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.counting import divide
+from fulmen.metrics.classification.curve_metrics import (
+    CLASS_AVERAGES,
+    LABEL_AVERAGES,
+    MulticlassArea,
+    MultilabelArea,
+)
 from fulmen.metrics.classification.curves import (
     Curve,
     Curves,
@@ -19,7 +26,6 @@ from fulmen.metrics.classification.curves import (
     warn_of_missing,
 )
 from fulmen.metrics.classification.dispatch import TaskName, by_task
-from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
     ClassAverage,
@@ -29,6 +35,24 @@ from fulmen.metrics.classification.scoring import (
     ScoresMetric,
     Thresholds,
 )
+from fulmen.metrics.dtypes import result_dtype
+
+
+def _average_precision(
+    curves: Curves, average: LabelAverage = None, without_positives: float = 0.0
+) -> Tensor:
+    warn_of_missing(curves, "positives")
+
+    def of(curve: Curve) -> Tensor:
+        added = -torch.diff(curve.tp, append=torch.zeros_like(curve.tp[..., :1]))
+        weighted = added * fraction(curve.tp, curve.tp + curve.fp)
+        return divide(weighted.sum(-1), real(curve.positives), without_positives)
+
+    return averaged(each(of, curves), curves, average)
+
+
+def _mean_of_classes(curves: Curves, average: ClassAverage) -> Tensor:
+    return _average_precision(curves, average, math.nan)
 
 
 def binary_average_precision(
@@ -53,9 +77,9 @@ def multiclass_average_precision(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The average precision of each class against the rest; see `MulticlassAveragePrecision`."""
-    check_among("average", average, ("macro", "weighted", "none", None))
+    check_among("average", average, CLASS_AVERAGES)
     curves = MulticlassScores(thresholds, ignore_index, validate_args, num_classes).curves(preds, target)
-    return _average_precision(curves, average, math.nan).to(result_dtype(preds))
+    return _mean_of_classes(curves, average).to(result_dtype(preds))
 
 
 def multilabel_average_precision(
@@ -68,7 +92,7 @@ def multilabel_average_precision(
     validate_args: bool | None = None,
 ) -> Tensor:
     """The average precision of each label; see `MultilabelAveragePrecision`."""
-    check_among("average", average, ("micro", "macro", "weighted", "none", None))
+    check_among("average", average, LABEL_AVERAGES)
     scores = MultilabelScores(thresholds, ignore_index, validate_args, num_labels)
     curves = scores.curves(preds, target, micro=average == "micro")
     return _average_precision(curves, average).to(result_dtype(preds))
@@ -119,7 +143,7 @@ class BinaryAveragePrecision(ScoresMetric):
         return _average_precision(self._curves()).to(self.dtype)
 
 
-class MulticlassAveragePrecision(ScoresMetric):
+class MulticlassAveragePrecision(MulticlassArea):
     """The average precision of each class against the rest, or the mean of all.
 
     `preds` (N, C, ...) are probabilities or logits, `target` (N, ...) is 0 ... C - 1. That of a class without
@@ -131,27 +155,10 @@ class MulticlassAveragePrecision(ScoresMetric):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    higher_is_better = True
-
-    def __init__(
-        self,
-        num_classes: int,
-        average: ClassAverage = "macro",
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MulticlassScores(thresholds, ignore_index, validate_args, num_classes), **kwargs)
-        check_among("average", average, ("macro", "weighted", "none", None))
-        self.average: ClassAverage = average
-
-    def compute(self) -> Tensor:
-        """The mean average precision, or those of all classes."""
-        return _average_precision(self._curves(), self.average, math.nan).to(self.dtype)
+    _area = staticmethod(_mean_of_classes)
 
 
-class MultilabelAveragePrecision(ScoresMetric):
+class MultilabelAveragePrecision(MultilabelArea):
     """The average precision of each label, or the mean of all.
 
     `preds` (N, L, ...) are probabilities or logits, `target` (N, L, ...) is 0 and 1. That of a label that no
@@ -163,24 +170,7 @@ class MultilabelAveragePrecision(ScoresMetric):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    higher_is_better = True
-
-    def __init__(
-        self,
-        num_labels: int,
-        average: LabelAverage = "macro",
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MultilabelScores(thresholds, ignore_index, validate_args, num_labels), **kwargs)
-        check_among("average", average, ("micro", "macro", "weighted", "none", None))
-        self.average: LabelAverage = average
-
-    def compute(self) -> Tensor:
-        """The mean average precision, or those of all labels."""
-        return _average_precision(self._curves(micro=self.average == "micro"), self.average).to(self.dtype)
+    _area = staticmethod(_average_precision)
 
 
 class AveragePrecision:
@@ -198,16 +188,3 @@ class AveragePrecision:
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> Any: ...
-
-
-def _average_precision(
-    curves: Curves, average: LabelAverage = None, without_positives: float = 0.0
-) -> Tensor:
-    warn_of_missing(curves, "positives")
-
-    def of(curve: Curve) -> Tensor:
-        added = -torch.diff(curve.tp, append=torch.zeros_like(curve.tp[..., :1]))
-        weighted = added * fraction(curve.tp, curve.tp + curve.fp)
-        return divide(weighted.sum(-1), real(curve.positives), without_positives)
-
-    return averaged(each(of, curves), curves, average)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, check_averaging, result_dtype
-from fulmen.metrics.classification.dispatch import by_task
+from fulmen.metrics.classification.counting import CountingMetric, check_averaging
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import Average, MultidimAverage
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.metric import Metric
 
 Score = Callable[[Task, Tensor, torch.dtype, Average, float], Tensor]
@@ -118,7 +119,7 @@ class ScoreOfTask:
 
     def __new__(
         cls,
-        task: str,
+        task: TaskName,
         threshold: float = 0.5,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -145,9 +146,10 @@ def score_forms(module: str, name: str, score: Score):
     return binary, multiclass, multilabel, by_task(binary, multiclass, multilabel)(of_task)
 
 
-def _value(
+def score_of(
     score: Score, task: Task, preds: Tensor, target: Tensor, average: Average, zero_division: float
 ) -> Tensor:
+    """The score of predictions and labels."""
     check_averaging(task, average, zero_division)
     return score(task, task.count(preds, target), result_dtype(preds), average, zero_division)
 
@@ -163,7 +165,7 @@ def _binary_form(score: Score):
         zero_division: float = 0.0,
     ) -> Tensor:
         task = Binary(threshold, ignore_index, validate_args, multidim_average)
-        return _value(score, task, preds, target, None, zero_division)
+        return score_of(score, task, preds, target, None, zero_division)
 
     return binary
 
@@ -181,7 +183,7 @@ def _multiclass_form(score: Score):
         zero_division: float = 0.0,
     ) -> Tensor:
         task = Multiclass(num_classes, top_k, ignore_index, validate_args, multidim_average)
-        return _value(score, task, preds, target, average, zero_division)
+        return score_of(score, task, preds, target, average, zero_division)
 
     return multiclass
 
@@ -199,7 +201,7 @@ def _multilabel_form(score: Score):
         zero_division: float = 0.0,
     ) -> Tensor:
         task = Multilabel(num_labels, threshold, ignore_index, validate_args, multidim_average)
-        return _value(score, task, preds, target, average, zero_division)
+        return score_of(score, task, preds, target, average, zero_division)
 
     return multilabel
 
@@ -208,7 +210,7 @@ def _form_of_task():
     def of_task(
         preds: Tensor,
         target: Tensor,
-        task: str,
+        task: TaskName,
         threshold: float = 0.5,
         num_classes: int | None = None,
         num_labels: int | None = None,

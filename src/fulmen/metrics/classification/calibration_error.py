@@ -8,18 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import divide, result_dtype
+from fulmen.metrics.arguments import check_among, check_at_least
+from fulmen.metrics.classification.counting import divide
 from fulmen.metrics.classification.dispatch import by_task
-from fulmen.metrics.classification.inputs import (
-    as_probabilities,
-    binary_shapes,
-    check_among,
-    check_at_least,
-    count,
-    multiclass_shapes,
-)
-from fulmen.metrics.classification.losses import checked, widest
+from fulmen.metrics.classification.inputs import as_probabilities, binary_shapes, count, multiclass_shapes
+from fulmen.metrics.classification.losses import checked
 from fulmen.metrics.classification.options import Option
+from fulmen.metrics.dtypes import result_dtype, widest
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.plot import Drawn, plot_reliability
 
@@ -37,7 +32,7 @@ def binary_calibration_error(
     """The calibration error of two classes; see `BinaryCalibrationError`."""
     _check(n_bins, norm)
     answers = _binary_answers(preds, target, ignore_index, validate_args)
-    return _error(*_binned(*answers, n_bins, widest(preds.device)), norm).to(result_dtype(preds))
+    return _error(*_binned(*answers, n_bins, widest(preds)), norm).to(result_dtype(preds))
 
 
 def multiclass_calibration_error(
@@ -52,7 +47,7 @@ def multiclass_calibration_error(
     """The calibration error of several classes; see `MulticlassCalibrationError`."""
     _check(n_bins, norm, num_classes)
     answers = _multiclass_answers(preds, target, num_classes, ignore_index, validate_args)
-    return _error(*_binned(*answers, n_bins, widest(preds.device)), norm).to(result_dtype(preds))
+    return _error(*_binned(*answers, n_bins, widest(preds)), norm).to(result_dtype(preds))
 
 
 @by_task(binary_calibration_error, multiclass_calibration_error)

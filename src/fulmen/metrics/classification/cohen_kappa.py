@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, margins, result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.counting import CountingMetric, margins
 from fulmen.metrics.classification.dispatch import by_task
-from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Task
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.metric import Metric
 
 Weights = Literal["linear", "quadratic", "none"] | None
@@ -93,7 +94,7 @@ class CohenKappa:
     @by_task(BinaryCohenKappa, MulticlassCohenKappa)
     def __new__(
         cls,
-        task: str,
+        task: Literal["binary", "multiclass"],
         threshold: float = 0.5,
         num_classes: int | None = None,
         weights: Weights = None,
@@ -138,7 +139,7 @@ def multiclass_cohen_kappa(
 def cohen_kappa(
     preds: Tensor,
     target: Tensor,
-    task: str,
+    task: Literal["binary", "multiclass"],
     threshold: float = 0.5,
     num_classes: int | None = None,
     weights: Weights = None,

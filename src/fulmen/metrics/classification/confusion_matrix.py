@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, divide, result_dtype
-from fulmen.metrics.classification.dispatch import by_task
-from fulmen.metrics.classification.inputs import check_among
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.counting import CountingMetric, divide
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.plot import Drawn, plot_matrix
 
@@ -108,7 +109,7 @@ class ConfusionMatrix:
     @by_task(BinaryConfusionMatrix, MulticlassConfusionMatrix, MultilabelConfusionMatrix)
     def __new__(
         cls,
-        task: str,
+        task: TaskName,
         threshold: float = 0.5,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -168,7 +169,7 @@ def multilabel_confusion_matrix(
 def confusion_matrix(
     preds: Tensor,
     target: Tensor,
-    task: str,
+    task: TaskName,
     threshold: float = 0.5,
     num_classes: int | None = None,
     num_labels: int | None = None,

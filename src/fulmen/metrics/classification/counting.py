@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
-from fulmen.metrics.classification.inputs import Average, check_among, check_unit
+from fulmen.metrics.arguments import check_among, check_unit
+from fulmen.metrics.classification.inputs import Average
 from fulmen.metrics.classification.options import Option
 from fulmen.metrics.classification.tasks import Multiclass, Outcomes, Task
 from fulmen.metrics.metric import Metric
@@ -51,7 +52,8 @@ class CountingMetric(Metric):
         if isinstance(counts, list):
             counts.append(self._task.count(preds, target))
         else:
-            self._put_states({"counts": self._task.add(counts, preds, target)})
+            # Past `nn.Module.__setattr__`, which looks for parameters.
+            vars(self)["counts"] = self._task.add(counts, preds, target)
 
     def _all_counts(self) -> Tensor:
         if isinstance(self.counts, Tensor):
@@ -63,11 +65,6 @@ class CountingMetric(Metric):
     def _precision(self) -> torch.dtype:
         """The type to compute in: a count in half precision would end at 65504."""
         return torch.promote_types(self.dtype, torch.float32)
-
-
-def result_dtype(preds: Tensor) -> torch.dtype:
-    """The type of a value that is computed from scores: theirs, and at least float32."""
-    return torch.promote_types(preds.dtype, torch.float32) if preds.is_floating_point() else torch.float32
 
 
 def margins(task: Task, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from fulmen.base.report import warn_once
 from fulmen.base.tree import map_leaves
 from fulmen.metrics.classification.counting import divide
-from fulmen.metrics.classification.losses import widest
+from fulmen.metrics.dtypes import widest
 
 
 class Curve(NamedTuple):
@@ -83,7 +83,7 @@ def each(formula: Callable[[Curve], Tensor], curves: Curves) -> Tensor:
 
 def real(counts: Tensor) -> Tensor:
     """Counts in floating point."""
-    return counts.to(widest(counts.device))
+    return counts.to(widest(counts))
 
 
 def fraction(part: Tensor, whole: Tensor, otherwise: float = 0.0) -> Tensor:

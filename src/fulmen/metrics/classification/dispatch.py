@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from fulmen.metrics.classification.inputs import check_among
+from fulmen.metrics.arguments import check_among
 
 TaskName = Literal["binary", "multiclass", "multilabel"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ from fulmen.metrics.classification.averages import (
     MultilabelScore,
     ScoreOfTask,
     score_forms,
+    score_of,
 )
-from fulmen.metrics.classification.counting import averaged, check_averaging, result_dtype
-from fulmen.metrics.classification.dispatch import by_task
+from fulmen.metrics.classification.counting import averaged
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import Average, MultidimAverage
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Outcomes, Task
 from fulmen.metrics.metric import Metric
@@ -133,7 +135,7 @@ class FBetaScore:
     @by_task(BinaryFBetaScore, MulticlassFBetaScore, MultilabelFBetaScore)
     def __new__(
         cls,
-        task: str,
+        task: TaskName,
         beta: float = 1.0,
         threshold: float = 0.5,
         num_classes: int | None = None,
@@ -178,14 +180,6 @@ binary_f1_score, multiclass_f1_score, multilabel_f1_score, f1_score = score_form
 )
 
 
-def _f_score_of(
-    task: Task, preds: Tensor, target: Tensor, average: Average, zero_division: float, beta: float
-) -> Tensor:
-    check_averaging(task, average, zero_division)
-    counts = task.count(preds, target)
-    return _f_score(task, counts, result_dtype(preds), average, zero_division, _checked(beta))
-
-
 def binary_fbeta_score(
     preds: Tensor,
     target: Tensor,
@@ -198,7 +192,7 @@ def binary_fbeta_score(
 ) -> Tensor:
     """The functional form of `BinaryFBetaScore`."""
     task = Binary(threshold, ignore_index, validate_args, multidim_average)
-    return _f_score_of(task, preds, target, None, zero_division, beta)
+    return score_of(partial(_f_score, beta=_checked(beta)), task, preds, target, None, zero_division)
 
 
 def multiclass_fbeta_score(
@@ -215,7 +209,7 @@ def multiclass_fbeta_score(
 ) -> Tensor:
     """The functional form of `MulticlassFBetaScore`."""
     task = Multiclass(num_classes, top_k, ignore_index, validate_args, multidim_average)
-    return _f_score_of(task, preds, target, average, zero_division, beta)
+    return score_of(partial(_f_score, beta=_checked(beta)), task, preds, target, average, zero_division)
 
 
 def multilabel_fbeta_score(
@@ -232,14 +226,14 @@ def multilabel_fbeta_score(
 ) -> Tensor:
     """The functional form of `MultilabelFBetaScore`."""
     task = Multilabel(num_labels, threshold, ignore_index, validate_args, multidim_average)
-    return _f_score_of(task, preds, target, average, zero_division, beta)
+    return score_of(partial(_f_score, beta=_checked(beta)), task, preds, target, average, zero_division)
 
 
 @by_task(binary_fbeta_score, multiclass_fbeta_score, multilabel_fbeta_score)
 def fbeta_score(
     preds: Tensor,
     target: Tensor,
-    task: str,
+    task: TaskName,
     beta: float = 1.0,
     threshold: float = 0.5,
     num_classes: int | None = None,

@@ -7,17 +7,55 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fulmen.metrics.arguments import check_among, check_at_least
 from fulmen.metrics.classification.dispatch import by_task
-from fulmen.metrics.classification.inputs import (
-    as_probabilities,
-    binary_shapes,
-    check_among,
-    check_at_least,
-    multiclass_shapes,
-)
+from fulmen.metrics.classification.inputs import as_probabilities, binary_shapes, multiclass_shapes
 from fulmen.metrics.classification.losses import Losses, MeanLoss, checked, mean_of, without
 
 Mode = Literal["crammer-singer", "one-vs-all"]
+
+
+def _binary_losses(
+    preds: Tensor, target: Tensor, squared: bool, ignore_index: int | None, validate_args: bool | None
+) -> Losses:
+    inputs = binary_shapes(preds, target, ignore_index)
+    preds, target, ignored = checked(inputs, 2, validate_args)
+    preds = as_probabilities(preds, None, validate_args)
+    losses = _hinge(torch.where(target == 1, preds, -preds), squared).flatten()
+    return without(None if ignored is None else ignored.flatten(), losses)
+
+
+def _multiclass_losses(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    squared: bool,
+    multiclass_mode: Mode,
+    ignore_index: int | None,
+    validate_args: bool | None,
+) -> Losses:
+    inputs = multiclass_shapes(preds, target, num_classes, ignore_index)
+    preds, target, ignored = checked(inputs, num_classes, validate_args)
+    preds = as_probabilities(preds, 1, validate_args)
+    if preds.ndim > 2:
+        preds, target = preds.movedim(1, -1).reshape(-1, num_classes), target.flatten()
+        ignored = None if ignored is None else ignored.flatten()
+    true = target.unsqueeze(1)
+    if multiclass_mode == "one-vs-all":
+        margins = (-preds).scatter(1, true, preds.gather(1, true))
+        return without(None if ignored is None else ignored.unsqueeze(1), _hinge(margins, squared))
+    others = preds.scatter(1, true, -torch.inf).amax(1)
+    return without(ignored, _hinge(preds.gather(1, true).squeeze(1) - others, squared))
+
+
+def _hinge(margins: Tensor, squared: bool) -> Tensor:
+    losses = (1 - margins).clamp(min=0)
+    return losses.square() if squared else losses
+
+
+def _check(num_classes: int, mode: str) -> None:
+    check_at_least("num_classes", num_classes, 2)
+    check_among("multiclass_mode", mode, ("crammer-singer", "one-vs-all"))
 
 
 def binary_hinge_loss(
@@ -72,6 +110,8 @@ class BinaryHingeLoss(MeanLoss):
         ignore_index: a value in `target` that stands for no label.
     """
 
+    _losses = staticmethod(_binary_losses)
+
     def __init__(
         self,
         squared: bool = False,
@@ -81,10 +121,6 @@ class BinaryHingeLoss(MeanLoss):
     ) -> None:
         options = {"squared": squared, "ignore_index": ignore_index, "validate_args": validate_args}
         super().__init__(options, **kwargs)
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch of scores and labels."""
-        self._add(*_binary_losses(preds, target, **self._options))
 
 
 class MulticlassHingeLoss(MeanLoss):
@@ -99,6 +135,8 @@ class MulticlassHingeLoss(MeanLoss):
             each class against the rest, (C,).
         ignore_index: a value in `target` that stands for no label.
     """
+
+    _losses = staticmethod(_multiclass_losses)
 
     def __init__(
         self,
@@ -119,10 +157,6 @@ class MulticlassHingeLoss(MeanLoss):
         }
         super().__init__(options, (num_classes,) if multiclass_mode == "one-vs-all" else (), **kwargs)
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch of scores and labels."""
-        self._add(*_multiclass_losses(preds, target, **self._options))
-
 
 class HingeLoss:
     """Makes a `BinaryHingeLoss` or `MulticlassHingeLoss`, by `task`."""
@@ -138,46 +172,3 @@ class HingeLoss:
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> Any: ...
-
-
-def _binary_losses(
-    preds: Tensor, target: Tensor, squared: bool, ignore_index: int | None, validate_args: bool | None
-) -> Losses:
-    inputs = binary_shapes(preds, target, ignore_index)
-    preds, target, ignored = checked(inputs, 2, validate_args)
-    preds = as_probabilities(preds, None, validate_args)
-    losses = _hinge(torch.where(target == 1, preds, -preds), squared).flatten()
-    return without(None if ignored is None else ignored.flatten(), losses)
-
-
-def _multiclass_losses(
-    preds: Tensor,
-    target: Tensor,
-    num_classes: int,
-    squared: bool,
-    multiclass_mode: Mode,
-    ignore_index: int | None,
-    validate_args: bool | None,
-) -> Losses:
-    inputs = multiclass_shapes(preds, target, num_classes, ignore_index)
-    preds, target, ignored = checked(inputs, num_classes, validate_args)
-    preds = as_probabilities(preds, 1, validate_args)
-    if preds.ndim > 2:
-        preds, target = preds.movedim(1, -1).reshape(-1, num_classes), target.flatten()
-        ignored = None if ignored is None else ignored.flatten()
-    true = target.unsqueeze(1)
-    if multiclass_mode == "one-vs-all":
-        margins = (-preds).scatter(1, true, preds.gather(1, true))
-        return without(None if ignored is None else ignored.unsqueeze(1), _hinge(margins, squared))
-    others = preds.scatter(1, true, -torch.inf).amax(1)
-    return without(ignored, _hinge(preds.gather(1, true).squeeze(1) - others, squared))
-
-
-def _hinge(margins: Tensor, squared: bool) -> Tensor:
-    losses = (1 - margins).clamp(min=0)
-    return losses.square() if squared else losses
-
-
-def _check(num_classes: int, mode: str) -> None:
-    check_at_least("num_classes", num_classes, 2)
-    check_among("multiclass_mode", mode, ("crammer-singer", "one-vs-all"))

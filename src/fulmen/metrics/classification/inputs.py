@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fulmen.errors import ConfigError, UsageError
+from fulmen.errors import UsageError
 
 Average = Literal["micro", "macro", "weighted", "none"] | None
 MultidimAverage = Literal["global", "samplewise"]
@@ -136,11 +136,14 @@ def thresholded(preds: Tensor, threshold: float) -> Tensor:
     """Whether each score is above a probability, as in `as_probabilities`; labels stay what they are."""
     if not preds.is_floating_point():
         return preds
-    if preds.is_cpu:
-        return preds > (_cut if _within_unit(preds) else _cut_of_logits)(threshold, preds.dtype)
+    cut, cut_of_logits = _cut, _cut_of_logits
+    if type(preds) is not Tensor:  # it stands for one, as where something is traced: none are kept of these
+        cut, cut_of_logits = cut.__wrapped__, cut_of_logits.__wrapped__
+    elif preds.is_cpu:
+        return preds > (cut if _within_unit(preds) else cut_of_logits)(threshold, preds.dtype)
     outside = ((preds < 0) | (preds > 1)).any()
-    of_logits = preds > _cut_of_logits(threshold, preds.dtype)
-    return torch.where(outside, of_logits, preds > _cut(threshold, preds.dtype))
+    of_logits = preds > cut_of_logits(threshold, preds.dtype)
+    return torch.where(outside, of_logits, preds > cut(threshold, preds.dtype))
 
 
 @functools.lru_cache(maxsize=32)
@@ -230,33 +233,15 @@ def check_scores(preds: Tensor) -> None:
         )
 
 
-def check_at_least(name: str, value: object, least: int) -> None:
-    """Raise unless an argument is an integer that is high enough."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(
-            f"`{name}` cannot be used.", received=repr(value), expected=f"an integer of at least {least}"
-        )
-
-
-def check_among(name: str, value: object, known: tuple[object, ...]) -> None:
-    """Raise unless an argument is one of those that are understood."""
-    if value not in known:
-        raise ConfigError(f"`{name}` is unknown.", received=repr(value), expected=", ".join(map(repr, known)))
-
-
-def check_unit(name: str, value: float) -> None:
-    """Raise unless an argument is from 0 to 1."""
-    if not 0 <= value <= 1:
-        raise ConfigError(f"`{name}` cannot be used.", received=repr(value), expected="a number from 0 to 1")
-
-
 def _check_scores(preds: Tensor, target: Tensor, num_classes: int | None) -> None:
-    classes = "C" if num_classes is None else num_classes
     shape = preds.shape
-    if len(shape) < 2 or (shape[0], *shape[2:]) != target.shape:
-        raise _shapes_differ(preds, target, f"preds (N, {classes}, ...) or (N, ...) with target (N, ...)")
-    if num_classes is not None and shape[1] != num_classes:
-        raise _shapes_differ(preds, target, f"preds (N, {classes}, ...), as there are {classes} classes")
+    samples, classes, *positions = shape if len(shape) > 1 else (None, None)
+    if (samples, *positions) != target.shape:
+        shown = "C" if num_classes is None else num_classes
+        raise _shapes_differ(preds, target, f"preds (N, {shown}, ...) or (N, ...) with target (N, ...)")
+    if num_classes is not None and classes != num_classes:
+        expected = f"preds (N, {num_classes}, ...), as there are {num_classes} classes"
+        raise _shapes_differ(preds, target, expected)
     if not preds.is_floating_point():
         raise UsageError(
             "`preds` has a score for every class, of a type that scores do not have.",

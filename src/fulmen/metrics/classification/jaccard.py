@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.averages import AveragedScore
-from fulmen.metrics.classification.counting import averaged, check_averaging, result_dtype
-from fulmen.metrics.classification.dispatch import by_task
+from fulmen.metrics.classification.averages import AveragedScore, score_of
+from fulmen.metrics.classification.counting import averaged
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import Average
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Outcomes, Task
 from fulmen.metrics.metric import Metric
@@ -92,7 +92,7 @@ class JaccardIndex:
     @by_task(BinaryJaccardIndex, MulticlassJaccardIndex, MultilabelJaccardIndex)
     def __new__(
         cls,
-        task: str,
+        task: TaskName,
         threshold: float = 0.5,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -102,11 +102,6 @@ class JaccardIndex:
         zero_division: float = 0.0,
         **kwargs: Any,
     ) -> Metric: ...
-
-
-def _jaccard_of(task: Task, preds: Tensor, target: Tensor, average: Average, zero_division: float) -> Tensor:
-    check_averaging(task, average, zero_division)
-    return _jaccard(task, task.count(preds, target), result_dtype(preds), average, zero_division)
 
 
 def binary_jaccard_index(
@@ -119,7 +114,7 @@ def binary_jaccard_index(
 ) -> Tensor:
     """The functional form of `BinaryJaccardIndex`."""
     task = Binary(threshold, ignore_index, validate_args)
-    return _jaccard_of(task, preds, target, None, zero_division)
+    return score_of(_jaccard, task, preds, target, None, zero_division)
 
 
 def multiclass_jaccard_index(
@@ -133,7 +128,7 @@ def multiclass_jaccard_index(
 ) -> Tensor:
     """The functional form of `MulticlassJaccardIndex`."""
     task = Multiclass(num_classes, 1, ignore_index, validate_args)
-    return _jaccard_of(task, preds, target, average, zero_division)
+    return score_of(_jaccard, task, preds, target, average, zero_division)
 
 
 def multilabel_jaccard_index(
@@ -148,14 +143,14 @@ def multilabel_jaccard_index(
 ) -> Tensor:
     """The functional form of `MultilabelJaccardIndex`."""
     task = Multilabel(num_labels, threshold, ignore_index, validate_args)
-    return _jaccard_of(task, preds, target, average, zero_division)
+    return score_of(_jaccard, task, preds, target, average, zero_division)
 
 
 @by_task(binary_jaccard_index, multiclass_jaccard_index, multilabel_jaccard_index)
 def jaccard_index(
     preds: Tensor,
     target: Tensor,
-    task: str,
+    task: TaskName,
     threshold: float = 0.5,
     num_classes: int | None = None,
     num_labels: int | None = None,

@@ -9,160 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
+from fulmen.metrics.arguments import check_among, check_at_least
 from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.inputs import (
     are_logits,
     binary_shapes,
-    check_among,
-    check_at_least,
     multiclass_shapes,
     multilabel_shapes,
 )
 from fulmen.metrics.classification.losses import Losses, MeanLoss, checked, mean_of, without
 
 Average = Literal["macro", "none"] | None
-
-
-def binary_log_loss(
-    preds: Tensor, target: Tensor, ignore_index: int | None = None, validate_args: bool | None = None
-) -> Tensor:
-    """The mean log loss of two classes; see `BinaryLogLoss`."""
-    return mean_of(*_binary_losses(preds, target, ignore_index, validate_args))
-
-
-def multiclass_log_loss(
-    preds: Tensor,
-    target: Tensor,
-    num_classes: int,
-    ignore_index: int | None = None,
-    validate_args: bool | None = None,
-) -> Tensor:
-    """The mean log loss of several classes; see `MulticlassLogLoss`."""
-    check_at_least("num_classes", num_classes, 2)
-    return mean_of(*_multiclass_losses(preds, target, num_classes, ignore_index, validate_args))
-
-
-def multilabel_log_loss(
-    preds: Tensor,
-    target: Tensor,
-    num_labels: int,
-    average: Average = "macro",
-    ignore_index: int | None = None,
-    validate_args: bool | None = None,
-) -> Tensor:
-    """The mean log loss of labels; see `MultilabelLogLoss`."""
-    _check_labels(num_labels, average)
-    values = mean_of(*_multilabel_losses(preds, target, num_labels, ignore_index, validate_args))
-    return values.mean() if average == "macro" else values
-
-
-@by_task(binary_log_loss, multiclass_log_loss, multilabel_log_loss)
-def log_loss(
-    preds: Tensor,
-    target: Tensor,
-    task: TaskName,
-    num_classes: int | None = None,
-    num_labels: int | None = None,
-    average: Average = "macro",
-    ignore_index: int | None = None,
-    validate_args: bool | None = None,
-) -> Tensor:
-    """The mean log loss of a task; see `LogLoss`."""
-    ...
-
-
-class BinaryLogLoss(MeanLoss):
-    """The mean negative logarithm of the probability that the true one of two classes was given; 0 is best.
-
-    `preds` are probabilities of the label 1, or, if any of a batch is outside [0, 1], logits; `target` is 0
-    and 1, of the same shape. Probabilities are at least the machine epsilon, as in scikit-learn's `log_loss`;
-    of logits, the loss is exact. NaN of no samples.
-
-    Args:
-        ignore_index: a value in `target` that stands for no label.
-    """
-
-    def __init__(
-        self, ignore_index: int | None = None, validate_args: bool | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__({"ignore_index": ignore_index, "validate_args": validate_args}, **kwargs)
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch of scores and labels."""
-        self._add(*_binary_losses(preds, target, **self._options))
-
-
-class MulticlassLogLoss(MeanLoss):
-    """The mean negative logarithm of the probability that was given to the true class: the cross entropy.
-
-    `preds` (N, C, ...) are probabilities, or, if any of a batch is outside [0, 1], logits; `target` (N, ...)
-    is 0 ... C - 1. See `BinaryLogLoss`.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        check_at_least("num_classes", num_classes, 2)
-        options = {"num_classes": num_classes, "ignore_index": ignore_index, "validate_args": validate_args}
-        super().__init__(options, **kwargs)
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch of scores and labels."""
-        self._add(*_multiclass_losses(preds, target, **self._options))
-
-
-class MultilabelLogLoss(MeanLoss):
-    """What `BinaryLogLoss` gives, for each label.
-
-    `preds` (N, L, ...) are probabilities, or, if any of a batch is outside [0, 1], logits; `target` (N, L,
-    ...) is 0 and 1.
-
-    Args:
-        average: the mean of all labels ("macro"), or one value for each, (L,).
-        ignore_index: a value in `target` that stands for no label.
-    """
-
-    def __init__(
-        self,
-        num_labels: int,
-        average: Average = "macro",
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        _check_labels(num_labels, average)
-        options = {"num_labels": num_labels, "ignore_index": ignore_index, "validate_args": validate_args}
-        super().__init__(options, (num_labels,), **kwargs)
-        self.average = average
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch of scores and labels."""
-        self._add(*_multilabel_losses(preds, target, **self._options))
-
-    def compute(self) -> Tensor:
-        """The mean loss, or that of each label."""
-        values = super().compute()
-        return values.mean() if self.average == "macro" else values
-
-
-class LogLoss:
-    """Makes a `BinaryLogLoss`, `MulticlassLogLoss` or `MultilabelLogLoss`, by `task`."""
-
-    @by_task(BinaryLogLoss, MulticlassLogLoss, MultilabelLogLoss)
-    def __new__(
-        cls,
-        task: TaskName,
-        num_classes: int | None = None,
-        num_labels: int | None = None,
-        average: Average = "macro",
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> Any: ...
 
 
 def _binary_losses(
@@ -231,3 +88,139 @@ def _negative_log(chances: Tensor) -> Tensor:
 def _check_labels(num_labels: int, average: Average) -> None:
     check_at_least("num_labels", num_labels, 2)
     check_among("average", average, ("macro", "none", None))
+
+
+def binary_log_loss(
+    preds: Tensor, target: Tensor, ignore_index: int | None = None, validate_args: bool | None = None
+) -> Tensor:
+    """The mean log loss of two classes; see `BinaryLogLoss`."""
+    return mean_of(*_binary_losses(preds, target, ignore_index, validate_args))
+
+
+def multiclass_log_loss(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The mean log loss of several classes; see `MulticlassLogLoss`."""
+    check_at_least("num_classes", num_classes, 2)
+    return mean_of(*_multiclass_losses(preds, target, num_classes, ignore_index, validate_args))
+
+
+def multilabel_log_loss(
+    preds: Tensor,
+    target: Tensor,
+    num_labels: int,
+    average: Average = "macro",
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The mean log loss of labels; see `MultilabelLogLoss`."""
+    _check_labels(num_labels, average)
+    values = mean_of(*_multilabel_losses(preds, target, num_labels, ignore_index, validate_args))
+    return values.mean() if average == "macro" else values
+
+
+@by_task(binary_log_loss, multiclass_log_loss, multilabel_log_loss)
+def log_loss(
+    preds: Tensor,
+    target: Tensor,
+    task: TaskName,
+    num_classes: int | None = None,
+    num_labels: int | None = None,
+    average: Average = "macro",
+    ignore_index: int | None = None,
+    validate_args: bool | None = None,
+) -> Tensor:
+    """The mean log loss of a task; see `LogLoss`."""
+    ...
+
+
+class BinaryLogLoss(MeanLoss):
+    """The mean negative logarithm of the probability that the true one of two classes was given; 0 is best.
+
+    `preds` are probabilities of the label 1, or, if any of a batch is outside [0, 1], logits; `target` is 0
+    and 1, of the same shape. Probabilities are at least the machine epsilon, as in scikit-learn's `log_loss`;
+    of logits, the loss is exact. NaN of no samples.
+
+    Args:
+        ignore_index: a value in `target` that stands for no label.
+    """
+
+    _losses = staticmethod(_binary_losses)
+
+    def __init__(
+        self, ignore_index: int | None = None, validate_args: bool | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__({"ignore_index": ignore_index, "validate_args": validate_args}, **kwargs)
+
+
+class MulticlassLogLoss(MeanLoss):
+    """The mean negative logarithm of the probability that was given to the true class: the cross entropy.
+
+    `preds` (N, C, ...) are probabilities, or, if any of a batch is outside [0, 1], logits; `target` (N, ...)
+    is 0 ... C - 1. See `BinaryLogLoss`.
+    """
+
+    _losses = staticmethod(_multiclass_losses)
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_at_least("num_classes", num_classes, 2)
+        options = {"num_classes": num_classes, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(options, **kwargs)
+
+
+class MultilabelLogLoss(MeanLoss):
+    """What `BinaryLogLoss` gives, for each label.
+
+    `preds` (N, L, ...) are probabilities, or, if any of a batch is outside [0, 1], logits; `target` (N, L,
+    ...) is 0 and 1.
+
+    Args:
+        average: the mean of all labels ("macro"), or one value for each, (L,).
+        ignore_index: a value in `target` that stands for no label.
+    """
+
+    _losses = staticmethod(_multilabel_losses)
+
+    def __init__(
+        self,
+        num_labels: int,
+        average: Average = "macro",
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_labels(num_labels, average)
+        options = {"num_labels": num_labels, "ignore_index": ignore_index, "validate_args": validate_args}
+        super().__init__(options, (num_labels,), **kwargs)
+        self.average = average
+
+    def compute(self) -> Tensor:
+        """The mean loss, or that of each label."""
+        values = super().compute()
+        return values.mean() if self.average == "macro" else values
+
+
+class LogLoss:
+    """Makes a `BinaryLogLoss`, `MulticlassLogLoss` or `MultilabelLogLoss`, by `task`."""
+
+    @by_task(BinaryLogLoss, MulticlassLogLoss, MultilabelLogLoss)
+    def __new__(
+        cls,
+        task: TaskName,
+        num_classes: int | None = None,
+        num_labels: int | None = None,
+        average: Average = "macro",
+        ignore_index: int | None = None,
+        validate_args: bool | None = None,
+        **kwargs: Any,
+    ) -> Any: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from fulmen.metrics.classification.inputs import Inputs, as_scores, check_values
 from fulmen.metrics.classification.options import Option
+from fulmen.metrics.dtypes import widest
 from fulmen.metrics.metric import Metric
 
 Losses = tuple[Tensor, Tensor | int]
@@ -40,7 +42,12 @@ class MeanLoss(Metric):
         self.add_state("total", torch.zeros(size, dtype=torch.float64), "sum")
         self.add_state("count", torch.zeros(size, dtype=torch.int64), "sum")
 
-    def _add(self, losses: Tensor, count: Tensor | int) -> None:
+    _losses: Callable[..., Losses]
+    """The losses of a batch: `losses(preds, target, **options)`."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch of scores and labels."""
+        losses, count = self._losses(preds, target, **self._options)
         total = self.total + losses.sum(0, dtype=self.total.dtype)
         self._put_states({"total": total, "count": self.count + count})
 
@@ -51,12 +58,7 @@ class MeanLoss(Metric):
 
 def mean_of(losses: Tensor, count: Tensor | int) -> Tensor:
     """The mean loss, in the type of the losses."""
-    return (losses.sum(0, dtype=widest(losses.device)) / count).to(losses.dtype)
-
-
-def widest(device: torch.device) -> torch.dtype:
-    """The type of floating point with the most digits that a device has."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    return (losses.sum(0, dtype=widest(losses)) / count).to(losses.dtype)
 
 
 def checked(inputs: Inputs, values: int, validate_args: bool | None) -> Inputs:

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.classification.counting import CountingMetric, divide, margins, result_dtype
-from fulmen.metrics.classification.dispatch import by_task
+from fulmen.metrics.classification.counting import CountingMetric, divide, margins
+from fulmen.metrics.classification.dispatch import TaskName, by_task
 from fulmen.metrics.classification.tasks import Binary, Multiclass, Multilabel, Task
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.metric import Metric
 
 
@@ -85,7 +86,7 @@ class MatthewsCorrCoef:
     @by_task(BinaryMatthewsCorrCoef, MulticlassMatthewsCorrCoef, MultilabelMatthewsCorrCoef)
     def __new__(
         cls,
-        task: str,
+        task: TaskName,
         threshold: float = 0.5,
         num_classes: int | None = None,
         num_labels: int | None = None,
@@ -136,7 +137,7 @@ def multilabel_matthews_corrcoef(
 def matthews_corrcoef(
     preds: Tensor,
     target: Tensor,
-    task: str,
+    task: TaskName,
     threshold: float = 0.5,
     num_classes: int | None = None,
     num_labels: int | None = None,

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fulmen.metrics.classification.counting import result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.curve_metrics import (
+    CURVE_AVERAGES,
+    BinaryCurve,
+    CurveMetric,
+    MulticlassCurve,
+    MultilabelCurve,
+)
 from fulmen.metrics.classification.curves import (
     Curve,
     Curves,
@@ -22,16 +29,49 @@ from fulmen.metrics.classification.curves import (
     with_probabilities,
 )
 from fulmen.metrics.classification.dispatch import TaskName, by_task
-from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
     CurveAverage,
     MulticlassScores,
     MultilabelScores,
-    ScoresMetric,
     Thresholds,
 )
-from fulmen.metrics.plot import Drawn, plot_precision_recall
+from fulmen.metrics.dtypes import result_dtype
+from fulmen.metrics.plot import plot_precision_recall
+
+
+def _precision_recall_curve(
+    curves: Curves, average: CurveAverage = None, without_positives: float = 1.0
+) -> Any:
+    warn_of_missing(curves, "positives")
+
+    def points(curve: Curve) -> Points:
+        precision = fraction(curve.tp, curve.tp + curve.fp, math.nan)
+        recall = fraction(curve.tp, curve.positives.unsqueeze(-1), without_positives)
+        return pad(precision, (0, 1), value=1.0), pad(recall, (0, 1)), curve.thresholds
+
+    several = points_of(curves, points)
+    return _mean(*several) if average == "macro" else several
+
+
+def _curve_of_classes(curves: Curves, average: CurveAverage) -> Any:
+    return _precision_recall_curve(curves, average, math.nan)
+
+
+def _mean(precision: Any, recall: Any, thresholds: Any) -> Points:
+    """The mean of all curves there are. Its thresholds are those of all, no longer each of one point."""
+    every = torch.cat(list(recall)).sort().values
+    at_each = [
+        interpolated(every, x.flip(0), y.nan_to_num(1.0).flip(0), last=False)
+        for x, y in zip(recall, precision, strict=True)
+    ]
+    if isinstance(thresholds, Tensor):
+        thresholds = [thresholds] * len(recall)
+    return torch.stack(at_each).nanmean(0).flip(0), every.flip(0), torch.cat(thresholds).sort().values
+
+
+def _area(precision: Tensor, recall: Tensor) -> Tensor:
+    return -(recall.diff() * precision[:-1]).nansum()
 
 
 def binary_precision_recall_curve(
@@ -56,10 +96,10 @@ def multiclass_precision_recall_curve(
     validate_args: bool | None = None,
 ) -> Any:
     """Precision, recall, and thresholds of each class; see `MulticlassPrecisionRecallCurve`."""
-    check_among("average", average, ("micro", "macro", None))
+    check_among("average", average, CURVE_AVERAGES)
     scores = MulticlassScores(thresholds, ignore_index, validate_args, num_classes)
     curves = scores.curves(preds, target, micro=average == "micro")
-    return in_dtype(_precision_recall_curve(curves, average, math.nan), result_dtype(preds))
+    return in_dtype(_curve_of_classes(curves, average), result_dtype(preds))
 
 
 def multilabel_precision_recall_curve(
@@ -91,23 +131,15 @@ def precision_recall_curve(
     ...
 
 
-class _PrecisionRecallCurve(ScoresMetric):
+class _PrecisionRecallCurve(CurveMetric):
     """Base of the precision-recall curves."""
 
-    def plot(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, curve: Any = None, score: Any = None, ax: Any = None
-    ) -> Drawn:
-        """Draw a curve, or what `compute` gives; `score` is the area of each class, or True to measure it."""
-        precision, recall, _ = self.compute() if curve is None else curve
-        if score is True:
-            single = isinstance(precision, Tensor) and precision.ndim == 1
-            score = _area(precision, recall) if single else list(map(_area, precision, recall))
-        return plot_precision_recall(
-            recall, precision, ax, scores=None if score is False else score, name=type(self).__name__
-        )
+    _points = staticmethod(_precision_recall_curve)
+    _area = staticmethod(_area)
+    _draw = staticmethod(plot_precision_recall)
 
 
-class BinaryPrecisionRecallCurve(_PrecisionRecallCurve):
+class BinaryPrecisionRecallCurve(_PrecisionRecallCurve, BinaryCurve):
     """Precision, recall, and the thresholds of them, ascending.
 
     The last point, of precision 1 and recall 0, has no threshold.
@@ -121,25 +153,8 @@ class BinaryPrecisionRecallCurve(_PrecisionRecallCurve):
         normalization: "sigmoid", applied where any score is outside [0, 1], or None.
     """
 
-    def __init__(
-        self,
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        normalization: str | None = "sigmoid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(BinaryScores(thresholds, ignore_index, validate_args, normalization), **kwargs)
 
-    def compute(self) -> Points:
-        """Precision, recall, thresholds."""
-        curves = self._curves()
-        return in_dtype(
-            _precision_recall_curve(with_probabilities(curves) if self.normalization else curves), self.dtype
-        )
-
-
-class MulticlassPrecisionRecallCurve(_PrecisionRecallCurve):
+class MulticlassPrecisionRecallCurve(_PrecisionRecallCurve, MulticlassCurve):
     """What `BinaryPrecisionRecallCurve` gives, for each class against the rest.
 
     Lists, or with thresholds, tensors (C, T + 1), (C, T + 1), (T,).
@@ -153,45 +168,15 @@ class MulticlassPrecisionRecallCurve(_PrecisionRecallCurve):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        thresholds: Thresholds = None,
-        average: CurveAverage = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MulticlassScores(thresholds, ignore_index, validate_args, num_classes), **kwargs)
-        check_among("average", average, ("micro", "macro", None))
-        self.average: CurveAverage = average
-
-    def compute(self) -> Any:
-        """Precisions, recalls, thresholds."""
-        curves = self._curves(micro=self.average == "micro")
-        return in_dtype(_precision_recall_curve(curves, self.average, math.nan), self.dtype)
+    _points = staticmethod(_curve_of_classes)
 
 
-class MultilabelPrecisionRecallCurve(_PrecisionRecallCurve):
+class MultilabelPrecisionRecallCurve(_PrecisionRecallCurve, MultilabelCurve):
     """What `BinaryPrecisionRecallCurve` gives, for each label.
 
     Lists, or with thresholds, tensors (L, T + 1), (L, T + 1), (T,).
     `preds` (N, L, ...) are probabilities or logits, `target` (N, L, ...) is 0 and 1, or `ignore_index`.
     """
-
-    def __init__(
-        self,
-        num_labels: int,
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MultilabelScores(thresholds, ignore_index, validate_args, num_labels), **kwargs)
-
-    def compute(self) -> Any:
-        """Precisions, recalls, thresholds."""
-        return in_dtype(_precision_recall_curve(with_probabilities(self._curves())), self.dtype)
 
 
 class PrecisionRecallCurve:
@@ -208,33 +193,3 @@ class PrecisionRecallCurve:
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> Any: ...
-
-
-def _precision_recall_curve(
-    curves: Curves, average: CurveAverage = None, without_positives: float = 1.0
-) -> Any:
-    warn_of_missing(curves, "positives")
-
-    def points(curve: Curve) -> Points:
-        precision = fraction(curve.tp, curve.tp + curve.fp, math.nan)
-        recall = fraction(curve.tp, curve.positives.unsqueeze(-1), without_positives)
-        return pad(precision, (0, 1), value=1.0), pad(recall, (0, 1)), curve.thresholds
-
-    several = points_of(curves, points)
-    return _mean(*several) if average == "macro" else several
-
-
-def _mean(precision: Any, recall: Any, thresholds: Any) -> Points:
-    """The mean of all curves there are. Its thresholds are those of all, no longer each of one point."""
-    every = torch.cat(list(recall)).sort().values
-    at_each = [
-        interpolated(every, x.flip(0), y.nan_to_num(1.0).flip(0), last=False)
-        for x, y in zip(recall, precision, strict=True)
-    ]
-    if isinstance(thresholds, Tensor):
-        thresholds = [thresholds] * len(recall)
-    return torch.stack(at_each).nanmean(0).flip(0), every.flip(0), torch.cat(thresholds).sort().values
-
-
-def _area(precision: Tensor, recall: Tensor) -> Tensor:
-    return -(recall.diff() * precision[:-1]).nansum()

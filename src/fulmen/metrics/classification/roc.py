@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fulmen.metrics.classification.counting import result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.classification.curve_metrics import (
+    CURVE_AVERAGES,
+    BinaryCurve,
+    CurveMetric,
+    MulticlassCurve,
+    MultilabelCurve,
+)
 from fulmen.metrics.classification.curves import (
     Curve,
     Curves,
@@ -22,16 +29,44 @@ from fulmen.metrics.classification.curves import (
     with_probabilities,
 )
 from fulmen.metrics.classification.dispatch import TaskName, by_task
-from fulmen.metrics.classification.inputs import check_among
 from fulmen.metrics.classification.scoring import (
     BinaryScores,
     CurveAverage,
     MulticlassScores,
     MultilabelScores,
-    ScoresMetric,
     Thresholds,
 )
-from fulmen.metrics.plot import Drawn, plot_roc
+from fulmen.metrics.dtypes import result_dtype
+from fulmen.metrics.plot import plot_roc
+
+
+def _roc(curves: Curves, average: CurveAverage = None) -> Any:
+    warn_of_missing(curves, "positives", "negatives")
+    points = points_of(curves, _points)
+    return _mean(*points) if average == "macro" else points
+
+
+def _points(curve: Curve) -> Points:
+    fpr = fraction(curve.fp, curve.negatives.unsqueeze(-1)).flip(-1)
+    tpr = fraction(curve.tp, curve.positives.unsqueeze(-1)).flip(-1)
+    thresholds = curve.thresholds.flip(-1)
+    if not curve.is_exact:
+        return fpr, tpr, thresholds
+    highest = 1.0 if not len(thresholds) or thresholds[0] <= 1 else math.inf
+    return pad(fpr, (1, 0)), pad(tpr, (1, 0)), pad(thresholds, (1, 0), value=highest)
+
+
+def _mean(fpr: Any, tpr: Any, thresholds: Any) -> Points:
+    """The mean curve of all classes. Its thresholds are those of all, no longer each of one point."""
+    every = torch.cat(list(fpr)).sort().values
+    mean = torch.stack([interpolated(every, x, y, last=True) for x, y in zip(fpr, tpr, strict=True)]).mean(0)
+    if isinstance(thresholds, Tensor):
+        thresholds = [thresholds] * len(fpr)
+    return every, mean, torch.cat(thresholds).sort(descending=True).values
+
+
+def _area(fpr: Tensor, tpr: Tensor) -> Tensor:
+    return torch.trapezoid(tpr, fpr)
 
 
 def binary_roc(
@@ -56,7 +91,7 @@ def multiclass_roc(
     validate_args: bool | None = None,
 ) -> Any:
     """False positive rate, true positive rate, and thresholds of each class; see `MulticlassROC`."""
-    check_among("average", average, ("micro", "macro", None))
+    check_among("average", average, CURVE_AVERAGES)
     scores = MulticlassScores(thresholds, ignore_index, validate_args, num_classes)
     points = _roc(scores.curves(preds, target, micro=average == "micro"), average)
     return in_dtype(points, result_dtype(preds))
@@ -91,21 +126,15 @@ def roc(
     ...
 
 
-class _ROC(ScoresMetric):
+class _ROC(CurveMetric):
     """Base of the ROC curves."""
 
-    def plot(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, curve: Any = None, score: Any = None, ax: Any = None
-    ) -> Drawn:
-        """Draw a curve, or what `compute` gives; `score` is the area of each class, or True to measure it."""
-        fpr, tpr, _ = self.compute() if curve is None else curve
-        if score is True:
-            single = isinstance(fpr, Tensor) and fpr.ndim == 1
-            score = _area(fpr, tpr) if single else list(map(_area, fpr, tpr))
-        return plot_roc(fpr, tpr, ax, scores=None if score is False else score, name=type(self).__name__)
+    _points = staticmethod(_roc)
+    _area = staticmethod(_area)
+    _draw = staticmethod(plot_roc)
 
 
-class BinaryROC(_ROC):
+class BinaryROC(_ROC, BinaryCurve):
     """False positive rate, true positive rate, and the thresholds of them, descending.
 
     `preds` are probabilities or logits of the label 1, `target` is 0 and 1, of the same shape. Exact, keeping
@@ -118,23 +147,8 @@ class BinaryROC(_ROC):
         normalization: "sigmoid", applied where any score is outside [0, 1], or None.
     """
 
-    def __init__(
-        self,
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        normalization: str | None = "sigmoid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(BinaryScores(thresholds, ignore_index, validate_args, normalization), **kwargs)
 
-    def compute(self) -> Points:
-        """False positive rate, true positive rate, thresholds."""
-        curves = self._curves()
-        return in_dtype(_roc(with_probabilities(curves) if self.normalization else curves), self.dtype)
-
-
-class MulticlassROC(_ROC):
+class MulticlassROC(_ROC, MulticlassCurve):
     """What `BinaryROC` gives, for each class against the rest: lists, or of thresholds, tensors (C, T), (T,).
 
     `preds` (N, C, ...) are probabilities or logits, `target` (N, ...) is 0 ... C - 1.
@@ -145,43 +159,12 @@ class MulticlassROC(_ROC):
         ignore_index: a value in `target` that stands for no label.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        thresholds: Thresholds = None,
-        average: CurveAverage = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MulticlassScores(thresholds, ignore_index, validate_args, num_classes), **kwargs)
-        check_among("average", average, ("micro", "macro", None))
-        self.average: CurveAverage = average
 
-    def compute(self) -> Any:
-        """False positive rates, true positive rates, thresholds."""
-        return in_dtype(_roc(self._curves(micro=self.average == "micro"), self.average), self.dtype)
-
-
-class MultilabelROC(_ROC):
+class MultilabelROC(_ROC, MultilabelCurve):
     """What `BinaryROC` gives, for each label: lists, or of thresholds, tensors (L, T), (T,).
 
     `preds` (N, L, ...) are probabilities or logits, `target` (N, L, ...) is 0 and 1, or `ignore_index`.
     """
-
-    def __init__(
-        self,
-        num_labels: int,
-        thresholds: Thresholds = None,
-        ignore_index: int | None = None,
-        validate_args: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(MultilabelScores(thresholds, ignore_index, validate_args, num_labels), **kwargs)
-
-    def compute(self) -> Any:
-        """False positive rates, true positive rates, thresholds."""
-        return in_dtype(_roc(with_probabilities(self._curves())), self.dtype)
 
 
 class ROC:
@@ -198,32 +181,3 @@ class ROC:
         validate_args: bool | None = None,
         **kwargs: Any,
     ) -> Any: ...
-
-
-def _roc(curves: Curves, average: CurveAverage = None) -> Any:
-    warn_of_missing(curves, "positives", "negatives")
-    points = points_of(curves, _points)
-    return _mean(*points) if average == "macro" else points
-
-
-def _points(curve: Curve) -> Points:
-    fpr = fraction(curve.fp, curve.negatives.unsqueeze(-1)).flip(-1)
-    tpr = fraction(curve.tp, curve.positives.unsqueeze(-1)).flip(-1)
-    thresholds = curve.thresholds.flip(-1)
-    if not curve.is_exact:
-        return fpr, tpr, thresholds
-    highest = 1.0 if not len(thresholds) or thresholds[0] <= 1 else math.inf
-    return pad(fpr, (1, 0)), pad(tpr, (1, 0)), pad(thresholds, (1, 0), value=highest)
-
-
-def _mean(fpr: Any, tpr: Any, thresholds: Any) -> Points:
-    """The mean curve of all classes. Its thresholds are those of all, no longer each of one point."""
-    every = torch.cat(list(fpr)).sort().values
-    mean = torch.stack([interpolated(every, x, y, last=True) for x, y in zip(fpr, tpr, strict=True)]).mean(0)
-    if isinstance(thresholds, Tensor):
-        thresholds = [thresholds] * len(fpr)
-    return every, mean, torch.cat(thresholds).sort(descending=True).values
-
-
-def _area(fpr: Tensor, tpr: Tensor) -> Tensor:
-    return torch.trapezoid(tpr, fpr)

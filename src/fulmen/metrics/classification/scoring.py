@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_among, check_at_least
 from fulmen.metrics.classification.curves import Curve, Curves, of_histogram, of_scores
 from fulmen.metrics.classification.inputs import (
     Inputs,
     as_probabilities,
     as_scores,
     binary_shapes,
-    check_among,
-    check_at_least,
     check_scores,
     check_values,
     count,

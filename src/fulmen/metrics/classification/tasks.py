@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_among, check_at_least, check_unit
 from fulmen.metrics.classification.inputs import (
     Inputs,
     binary_shapes,
-    check_among,
-    check_at_least,
     check_labels,
-    check_unit,
     check_values,
     count,
     most_likely,
@@ -87,11 +85,12 @@ class Task(ABC):
         if where.ndim > 1:
             where = where.flatten()
         try:
-            if not where.is_cpu:
+            if not where.is_cpu or type(where) is not Tensor:  # none is kept of what stands for a tensor
                 return counts.index_add(0, where, torch.ones_like(where))
-            if where.numel() > FEW_POSITIONS:
+            positions = where.numel()
+            if positions > FEW_POSITIONS:
                 return count(where, self.cells).add_(counts)
-            return counts.index_add(0, where, _few_ones(where.numel()))
+            return counts.index_add(0, where, _few_ones(positions))
         except (IndexError, RuntimeError):  # there is no such cell
             if self.classes is not None:
                 check_labels(target, self.classes, "target")
@@ -173,7 +172,8 @@ class Multilabel(Task):
         size = self.num_labels
         preds, target, ignored = self._checked(multilabel_shapes(preds, target, size, self.ignore_index))
         where = torch.add(thresholded(preds, self.threshold), target, alpha=2)
-        label = _label_steps(size, target.ndim) if target.is_cpu else _steps(size, 1, 1, target)
+        kept = where.is_cpu and type(where) is Tensor
+        label = _label_steps(size, target.ndim) if kept else _steps(size, 1, 1, target)
         where = torch.add(label, where, alpha=size)
         return where if ignored is None else where.masked_fill_(ignored, 4 * size)
 
@@ -216,12 +216,8 @@ class Multiclass(Task):
                 expected=f"at most {self.num_classes}",
             )
         few = self.num_classes is not None and self.num_classes <= MOST_CLASSES_IN_MATRIX
+        object.__setattr__(self, "classes", self.num_classes)
         object.__setattr__(self, "as_matrix", self.as_matrix or (few and self.multidim_average == "global"))
-
-    @property
-    def classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """How many there are."""
-        return self.num_classes
 
     @property
     def cells(self) -> int:
@@ -235,7 +231,8 @@ class Multiclass(Task):
         size = self.num_classes or 1
         if not self.as_matrix:
             return self._locate_in_rows(labels, target, ignored, size)
-        where = torch.add(labels, target, alpha=size)
+        add = torch.add if labels is preds else Tensor.add_  # over what is ours
+        where = add(labels, target, alpha=size)
         return where if ignored is None else where.masked_fill_(ignored, size * size)
 
     def _locate_in_rows(self, labels: Tensor, target: Tensor, ignored: Tensor | None, size: int) -> Tensor:

@@ -8,20 +8,11 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics.dtypes import result_dtype
 
 Reduction = Literal["elementwise_mean", "sum", "none"] | None
 REDUCTIONS = ("elementwise_mean", "sum", "none", None)
 Range = float | tuple[float, float]
-
-
-def check_reduction(reduction: Reduction) -> None:
-    """Raise an error if there is no such reduction."""
-    if reduction not in REDUCTIONS:
-        raise ConfigError(
-            "There is no such `reduction`.",
-            received=repr(reduction),
-            expected=f"one of {', '.join(map(repr, REDUCTIONS))}",
-        )
 
 
 def reduce_scores(scores: Tensor, reduction: Reduction) -> Tensor:
@@ -53,7 +44,7 @@ def prepare(preds: Tensor, target: Tensor, limits: tuple[float, float] | None) -
             expected="two tensors of one shape",
         )
     if preds.dtype is not target.dtype or preds.dtype not in (torch.float32, torch.float64):
-        dtype = torch.promote_types(torch.promote_types(preds.dtype, target.dtype), torch.float32)
+        dtype = result_dtype(preds, target)
         preds, target = preds.to(dtype), target.to(dtype)
     if limits:
         preds, target = preds.clamp(*limits), target.clamp(*limits)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.metrics.arguments import check_among
 from fulmen.metrics.image.images import (
+    REDUCTIONS,
     Range,
     Reduction,
-    check_reduction,
     limits_and_width,
     prepare,
     reduce_scores,
@@ -30,7 +31,7 @@ def peak_signal_noise_ratio(
     dim: Dims = None,
 ) -> Tensor:
     """See `fulmen.metrics.PeakSignalNoiseRatio`."""
-    check_reduction(reduction)
+    check_among("reduction", reduction, REDUCTIONS)
     limits, width = limits_and_width(data_range)
     preds, target = prepare(preds, target, limits)
     ratios = _decibels(_mean_squared(preds - target, dim), width, base)
@@ -67,7 +68,7 @@ class PeakSignalNoiseRatio(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_reduction(reduction)
+        check_among("reduction", reduction, REDUCTIONS)
         self.limits, self.width = limits_and_width(data_range)
         self.base, self.reduction, self.dim = base, reduction, dim
         if dim is None:

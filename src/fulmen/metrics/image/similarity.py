@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, avg_pool3d, pad
 
 from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics.arguments import check_among
 from fulmen.metrics.image.images import (
+    REDUCTIONS,
     Range,
     Reduction,
-    check_reduction,
     limits_and_width,
     prepare,
     reduce_scores,
@@ -116,7 +117,7 @@ def structural_similarity_index_measure(
     return_contrast_sensitivity: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `fulmen.metrics.StructuralSimilarityIndexMeasure`."""
-    check_reduction(reduction)
+    check_among("reduction", reduction, REDUCTIONS)
     besides = _what_besides(return_full_image, return_contrast_sensitivity)
     formula = _Formula(gaussian_kernel, sigma, kernel_size, data_range, k1, k2)
     scores, returned = _score(preds, target, formula, besides)
@@ -155,7 +156,7 @@ class _Similarity(Metric):
 
     def __init__(self, formula: _Formula, reduction: Reduction, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_reduction(reduction)
+        check_among("reduction", reduction, REDUCTIONS)
         self.formula, self.reduction = formula, reduction
         if reduction in ("none", None):
             self.add_state("similarity", [], "cat")
@@ -255,7 +256,7 @@ def multiscale_structural_similarity_index_measure(
     normalize: Normalize = "relu",
 ) -> Tensor:
     """See `fulmen.metrics.MultiScaleStructuralSimilarityIndexMeasure`."""
-    check_reduction(reduction)
+    check_among("reduction", reduction, REDUCTIONS)
     _check_scales(betas, normalize)
     formula = _Formula(gaussian_kernel, sigma, kernel_size, data_range, k1, k2)
     return reduce_scores(_score_scales(preds, target, formula, betas, normalize), reduction)
@@ -264,10 +265,7 @@ def multiscale_structural_similarity_index_measure(
 def _check_scales(betas: Sequence[float], normalize: Normalize) -> None:
     if not isinstance(betas, Sequence) or not betas:
         raise ConfigError("`betas` are the weights of scales.", received=repr(betas), expected="numbers")
-    if normalize not in ("relu", "simple", None):
-        raise ConfigError(
-            "There is no such `normalize`.", received=repr(normalize), expected="'relu', 'simple' or None"
-        )
+    check_among("normalize", normalize, ("relu", "simple", None))
 
 
 def _score_scales(

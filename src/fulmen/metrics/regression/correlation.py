@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fulmen.metrics.regression.inputs import result_dtype
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.regression.moments import Moments, PairMetric, moments_of, value_of
 
 

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import UsageError
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.dtypes import result_dtype, widest
 from fulmen.metrics.folding import States
-from fulmen.metrics.regression.blocks import BlockMetric, blocks
-from fulmen.metrics.regression.inputs import check_option, paired, result_dtype, widest
+from fulmen.metrics.regression.blocks import ErrorMetric, blocks
+from fulmen.metrics.regression.inputs import paired
 
 Reduction = Literal["mean", "sum", "none"]
 
 
-class CosineSimilarity(BlockMetric):
+class CosineSimilarity(ErrorMetric):
     """The cosine of the angle between each prediction and its target, from -1 to 1; takes `(N, dimensions)`.
 
     That of a vector of length 0 is 0, as in scikit-learn. `reduction`: "sum", "mean", or "none" (and None)
@@ -32,7 +34,7 @@ class CosineSimilarity(BlockMetric):
 
     def __init__(self, reduction: Reduction | None = "sum", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_option("reduction", reduction, ("sum", "mean", "none", None))
+        check_among("reduction", reduction, ("sum", "mean", "none", None))
         self.reduction = reduction
         self._keeps_all = reduction in ("none", None)
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
@@ -56,8 +58,8 @@ class CosineSimilarity(BlockMetric):
     def _joined(self, batches: list[Tensor]) -> Tensor:
         return torch.cat(batches, 1)
 
-    def _with_blocks(self, states: States, kept: Iterable[Tensor]) -> States:
-        similarity = torch.cat([_similarity(block) for block in kept])
+    def _with_blocks(self, states: States, parts: Iterable[Tensor]) -> States:
+        similarity = torch.cat([_similarity(pairs) for pairs in parts])
         total: Any = states["total"]
         counted: Any = states["count"]
         return {
@@ -79,7 +81,7 @@ class CosineSimilarity(BlockMetric):
 
 def cosine_similarity(preds: Tensor, target: Tensor, reduction: Reduction | None = "sum") -> Tensor:
     """The cosine of the angle between each prediction and its target; see `CosineSimilarity`."""
-    check_option("reduction", reduction, ("sum", "mean", "none", None))
+    check_among("reduction", reduction, ("sum", "mean", "none", None))
     similarity = _similarities(preds, target)
     if reduction == "sum":
         similarity = similarity.sum(dtype=widest(preds))

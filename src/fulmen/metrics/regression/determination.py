@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
-from fulmen.metrics.regression.inputs import check_option, result_dtype
+from fulmen.metrics.arguments import check_among
+from fulmen.metrics.dtypes import result_dtype
 from fulmen.metrics.regression.moments import Moments, PairMetric, moments_of, value_of
 
 MultiOutput = Literal["raw_values", "uniform_average", "variance_weighted"]
@@ -55,7 +56,7 @@ def _check_r2_options(adjusted: int, multioutput: str) -> None:
         raise ConfigError(
             "`adjusted` cannot be used.", received=repr(adjusted), expected="an integer from 0 on"
         )
-    check_option("multioutput", multioutput, _MULTIOUTPUT)
+    check_among("multioutput", multioutput, _MULTIOUTPUT)
 
 
 def _r2(moments: Moments, adjusted: int, multioutput: str, dtype: torch.dtype) -> Tensor:
@@ -80,7 +81,7 @@ class ExplainedVariance(PairMetric):
 
     def __init__(self, multioutput: MultiOutput = "uniform_average", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_option("multioutput", multioutput, _MULTIOUTPUT)
+        check_among("multioutput", multioutput, _MULTIOUTPUT)
         self.multioutput = multioutput
 
     def compute(self) -> Tensor:
@@ -90,7 +91,7 @@ class ExplainedVariance(PairMetric):
 
 def explained_variance(preds: Tensor, target: Tensor, multioutput: MultiOutput = "uniform_average") -> Tensor:
     """`1 - Var(target - preds) / Var(target)`; see `ExplainedVariance`."""
-    check_option("multioutput", multioutput, _MULTIOUTPUT)
+    check_among("multioutput", multioutput, _MULTIOUTPUT)
     moments = moments_of(preds, target)
     return _explained_variance(moments, multioutput).to(result_dtype(preds, target))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from fulmen.errors import ConfigError, UsageError
+from fulmen.errors import UsageError
+from fulmen.metrics.dtypes import widest
 
 
 def check_shapes(
@@ -41,22 +40,6 @@ def check_outputs(preds: Tensor, num_outputs: int) -> None:
         )
 
 
-def check_num_outputs(num_outputs: int) -> None:
-    """Raise unless it is a positive integer."""
-    if not isinstance(num_outputs, int) or num_outputs < 1:
-        raise ConfigError(
-            "`num_outputs` cannot be used.", received=repr(num_outputs), expected="a positive integer"
-        )
-
-
-def check_option(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    """Raise unless an argument of a constructor has one of the values it may have."""
-    if value not in known:
-        raise ConfigError(
-            f"`{name}` is unknown.", received=repr(value), expected=f"one of {', '.join(map(repr, known))}"
-        )
-
-
 def widened(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both with a precision that differences and products can be taken in: at least float32."""
     if preds.dtype is torch.float32 and target.dtype is torch.float32:
@@ -79,13 +62,3 @@ def paired(preds: Tensor, target: Tensor, num_outputs: int | None = None) -> Ten
         wide = torch.promote_types(preds.dtype, target.dtype)
         preds, target = preds.to(wide), target.to(wide)
     return torch.stack((preds, target))
-
-
-def widest(tensor: Tensor) -> torch.dtype:
-    """What sums are accumulated in on the device of a tensor."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
-
-
-def result_dtype(preds: Tensor, target: Tensor) -> torch.dtype:
-    """What a function gives for these: float64 where one of them is, else float32."""
-    return torch.float64 if torch.float64 in (preds.dtype, target.dtype) else torch.float32

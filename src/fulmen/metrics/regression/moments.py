@@ -6,16 +6,19 @@ larger than the deviations from them cost no precision.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fulmen.errors import UsageError
+from fulmen.metrics.arguments import check_at_least
+from fulmen.metrics.blocks import MOST_WAITING
+from fulmen.metrics.dtypes import widest
 from fulmen.metrics.folding import States
-from fulmen.metrics.regression.blocks import MOST_WAITING, BlockMetric, blocks
-from fulmen.metrics.regression.inputs import check_num_outputs, paired, widest
+from fulmen.metrics.regression.blocks import ErrorMetric, blocks
+from fulmen.metrics.regression.inputs import check_shapes, paired
 
 
 class Moments(NamedTuple):
@@ -51,20 +54,35 @@ class Moments(NamedTuple):
 
 def moments_of(preds: Tensor, target: Tensor) -> Moments:
     """Moments of one batch."""
-    dtype = widest(preds)
+    check_shapes(preds, target)
     nothing = Moments(torch.tensor(0, device=preds.device), preds.new_zeros(0, 2), preds.new_zeros(0, 2, 2))
-    return merged([nothing, *(_moments_of(block, dtype) for block in blocks(paired, preds, target))])
+    return merged([nothing, *_moments_of(blocks(_pair, preds, target), widest(preds))])
 
 
-def _moments_of(pairs: Tensor, dtype: torch.dtype) -> Moments:
-    """Moments of what `paired` gave."""
-    values = pairs.unsqueeze(0) if pairs.ndim == 2 else pairs.permute(2, 0, 1)
-    values = values.to(dtype, memory_format=torch.contiguous_format, copy=True)
-    length = values.shape[-1]
-    mean = values.sum(-1) / max(length, 1)
-    deviations = values.sub_(mean.unsqueeze(-1))
-    count = torch.full((), length, dtype=torch.int64, device=values.device)
-    return Moments(count, mean, deviations @ deviations.mT)
+def _pair(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return preds, target
+
+
+def _moments_of(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Iterator[Moments]:
+    """The moments of each of several parts: predictions and targets of shape `(N,)` or `(N, outputs)`."""
+    room = torch.empty(0)
+    for preds, target in parts:
+        if preds.ndim == 2:
+            preds, target = preds.t(), target.t()
+        shape = (len(preds) if preds.ndim == 2 else 1, 2, preds.shape[-1])
+        if room.shape != shape:  # as for the first part, and for the last
+            room = torch.empty(shape, dtype=dtype, device=preds.device)
+            rows = room[:, 0], room[:, 1]
+            count = torch.full((), shape[-1], dtype=torch.int64, device=preds.device)
+        if torch.is_grad_enabled():  # a graph has need of the values of every part
+            values = torch.stack((preds, target), -2).to(dtype).view(shape)
+        else:
+            rows[0].copy_(preds)
+            rows[1].copy_(target)
+            values = room
+        mean = values.sum(-1, keepdim=True) / max(shape[-1], 1)
+        deviations = values.sub_(mean)
+        yield Moments(count, mean.squeeze(-1), torch.bmm(deviations, deviations.mT))
 
 
 def merged(moments: Sequence[Moments]) -> Moments:
@@ -78,17 +96,16 @@ def merged(moments: Sequence[Moments]) -> Moments:
         )
     if len(parts) < 2:
         return parts[0] if parts else moments[0]
-    counts = torch.stack([part.count for part in parts])
-    means = torch.stack([part.mean for part in parts])
-    weights = counts.to(means.dtype)
+    counts, means, comoments = map(torch.stack, zip(*parts, strict=True))
+    weights = counts.to(means.dtype).view(-1, 1, 1)
     origin = means[0]  # means are large, perhaps, and their differences are not
-    mean = origin + torch.einsum("n,nki->ki", weights / weights.sum().clamp(min=1), means - origin)
-    apart = means - mean
-    within = torch.stack([part.comoment for part in parts]).sum(0)
-    return Moments(counts.sum(), mean, within + torch.einsum("n,nki,nkj->kij", weights, apart, apart))
+    mean = origin + (weights / weights.sum().clamp(min=1) * (means - origin)).sum(0)
+    apart = (means - mean).unsqueeze(-1)
+    between = weights.unsqueeze(-1) * apart * apart.mT
+    return Moments(counts.sum(), mean, (comoments + between).sum(0))
 
 
-class PairMetric(BlockMetric):
+class PairMetric(ErrorMetric):
     """A metric that is computed from the moments of predictions and targets."""
 
     is_differentiable = True
@@ -101,7 +118,7 @@ class PairMetric(BlockMetric):
     def __init__(self, num_outputs: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if num_outputs is not None:
-            check_num_outputs(num_outputs)
+            check_at_least("num_outputs", num_outputs, 1)
         self.num_outputs = num_outputs
         self.add_state("count", torch.tensor(0))
         self.add_state("mean", torch.zeros(num_outputs or 0, 2, dtype=torch.float64))
@@ -114,12 +131,18 @@ class PairMetric(BlockMetric):
     def _kept(self, preds: Tensor, target: Tensor) -> Tensor:
         return paired(preds, target, self.num_outputs)
 
-    def _joined(self, batches: list[Tensor]) -> Tensor:
-        return torch.cat([batch.unsqueeze(-1) if batch.ndim == 2 else batch for batch in batches], 1)
+    def _part(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        check_shapes(preds, target, self.num_outputs)
+        return preds, target
 
-    def _with_blocks(self, states: States, kept: Iterable[Tensor]) -> States:
+    def _joined(self, batches: list[Tensor]) -> Tensor:
+        if any(batch.ndim == 3 for batch in batches):
+            batches = [batch.unsqueeze(-1) if batch.ndim == 2 else batch for batch in batches]
+        return torch.cat(batches, 1)
+
+    def _with_blocks(self, states: States, parts: Iterable[Iterable[Tensor]]) -> States:
         before = _of_states(states)
-        after = merged([before, *(_moments_of(block, before.mean.dtype) for block in kept)])
+        after = merged([before, *_moments_of(parts, before.mean.dtype)])
         return {**states, **after._asdict()}
 
     def combine_states(self, parts: list[States], counts: Sequence[int]) -> States:

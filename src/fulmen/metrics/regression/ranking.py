@@ -11,14 +11,10 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_among, check_at_least
+from fulmen.metrics.dtypes import result_dtype, widest
 from fulmen.metrics.metric import Metric
-from fulmen.metrics.regression.inputs import (
-    check_num_outputs,
-    check_option,
-    check_shapes,
-    result_dtype,
-    widest,
-)
+from fulmen.metrics.regression.inputs import check_shapes
 
 Variant = Literal["a", "b", "c"]
 Alternative = Literal["two-sided", "less", "greater"]
@@ -34,7 +30,7 @@ class RankMetric(Metric):
 
     def __init__(self, num_outputs: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_num_outputs(num_outputs)
+        check_at_least("num_outputs", num_outputs, 1)
         self.num_outputs = num_outputs
         self.add_state("preds", [], dist_reduce_fx="cat")
         self.add_state("target", [], dist_reduce_fx="cat")
@@ -169,11 +165,11 @@ def kendall_rank_corrcoef(
 
 
 def _check_kendall_options(variant: str, t_test: bool, alternative: str | None) -> None:
-    check_option("variant", variant, ("a", "b", "c"))
+    check_among("variant", variant, ("a", "b", "c"))
     if not isinstance(t_test, bool):
         raise ConfigError("`t_test` is a switch.", received=repr(t_test), expected="True or False")
     if t_test or alternative is not None:
-        check_option("alternative", alternative, ("two-sided", "less", "greater"))
+        check_among("alternative", alternative, ("two-sided", "less", "greater"))
 
 
 def _kendall(

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.metrics.dtypes import result_dtype, widest
 from fulmen.metrics.metric import Metric
-from fulmen.metrics.regression.inputs import check_shapes, paired, result_dtype, widened, widest
+from fulmen.metrics.regression.inputs import check_shapes, paired, widened
 from fulmen.metrics.regression.mean_error import ErrorSum, penalty_mean
 
 EPSILON = torch.finfo(torch.float64).eps

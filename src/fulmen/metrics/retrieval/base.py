@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics.arguments import check_among, check_at_least
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.retrieval.ranking import Ranking, checked
 
@@ -58,12 +59,7 @@ class RetrievalMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if empty_target_action not in _EMPTY_ACTIONS:
-            raise ConfigError(
-                "There is no such action for queries without a relevant item.",
-                received=f"empty_target_action={empty_target_action!r}",
-                expected=f"one of {_EMPTY_ACTIONS}",
-            )
+        check_among("empty_target_action", empty_target_action, _EMPTY_ACTIONS)
         if ignore_index is not None and not isinstance(ignore_index, int):
             raise ConfigError(
                 "`ignore_index` is a value of the target.", received=ignore_index, expected="int, None"
@@ -134,8 +130,6 @@ class RetrievalMetric(Metric):
 
 def checked_top_k(top_k: int | None) -> int | None:
     """`top_k`, or an error where it is not one."""
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise ConfigError(
-            "`top_k` is a number of items.", received=repr(top_k), expected="int of 1 or more, or None"
-        )
+    if top_k is not None:
+        check_at_least("top_k", top_k, 1)
     return top_k

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import UsageError
+from fulmen.metrics.dtypes import result_dtype, widest
 
 
 class Ranking:
@@ -20,8 +21,7 @@ class Ranking:
     def __init__(self, preds: Tensor, target: Tensor, indexes: Tensor) -> None:
         keys, order = _keys(indexes, preds).sort()
         _, self.query, self.sizes = (keys >> 32).unique_consecutive(return_inverse=True, return_counts=True)
-        exact = torch.float32 if preds.device.type == "mps" else torch.float64
-        self.relevance = target[order].to(exact)
+        self.relevance = target[order].to(widest(preds))
         before = (self.sizes.cumsum(0) - self.sizes)[self.query]
         self.rank = torch.arange(1, len(keys) + 1, device=keys.device) - before
         self._tie, self._tie_sizes = keys.unique_consecutive(return_inverse=True, return_counts=True)[1:]
@@ -139,4 +139,4 @@ def one_query(preds: Tensor, target: Tensor, *, graded: bool = False) -> Ranking
 
 def only_value(ranking: Ranking, values: Tensor, preds: Tensor) -> Tensor:
     """The value of the one query, in the type that its scores call for."""
-    return ranking.spoiled(values)[0].to(torch.promote_types(preds.dtype, torch.float32))
+    return ranking.spoiled(values)[0].to(result_dtype(preds))

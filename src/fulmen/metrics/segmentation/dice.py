@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_among
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.segmentation.pixels import InputFormat, check_masks, count_pixels
 
@@ -113,16 +113,8 @@ class DiceScore(Metric):
 
 def _check(num_classes: int, average: Average, input_format: InputFormat, aggregation_level: Level) -> None:
     check_masks(num_classes, input_format)
-    for name, option, known in (
-        ("average", average, ("micro", "macro", "weighted", "none", None)),
-        ("aggregation_level", aggregation_level, ("samplewise", "global")),
-    ):
-        if option not in known:
-            raise ConfigError(
-                f"There is no such `{name}`.",
-                received=repr(option),
-                expected=f"one of {', '.join(map(repr, known))}",
-            )
+    check_among("average", average, ("micro", "macro", "weighted", "none", None))
+    check_among("aggregation_level", aggregation_level, ("samplewise", "global"))
 
 
 def _count(preds: Tensor, target: Tensor, num_classes: int, input_format: InputFormat) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError, UsageError
+from fulmen.metrics.arguments import check_among, check_at_least
 
 InputFormat = Literal["one-hot", "index", "mixed"]
-INPUT_FORMATS = ("one-hot", "index", "mixed")
 
 
 class PixelCounts(NamedTuple):
@@ -24,20 +24,15 @@ class PixelCounts(NamedTuple):
 
 def check_masks(num_classes: int | None, input_format: InputFormat) -> None:
     """Raise an error unless masks can be given so."""
-    if input_format not in INPUT_FORMATS:
-        raise ConfigError(
-            "There is no such `input_format`.",
-            received=repr(input_format),
-            expected=f"one of {', '.join(map(repr, INPUT_FORMATS))}",
-        )
+    check_among("input_format", input_format, ("one-hot", "index", "mixed"))
     if num_classes is None and input_format == "index":
         raise ConfigError(
             "Masks of labels do not tell how many classes there are.",
             received="num_classes=None, input_format='index'",
             fix="give `num_classes`",
         )
-    if num_classes is not None and num_classes < 1:
-        raise ConfigError("`num_classes` is at least 1.", received=num_classes)
+    if num_classes is not None:
+        check_at_least("num_classes", num_classes, 1)
 
 
 def count_pixels(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_at_least
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.text.inputs import References, Texts, with_references
 from fulmen.metrics.text.tokenisers import Tokeniser, tokeniser
@@ -47,6 +48,8 @@ def sacre_bleu_score(
 
 
 class _BLEU(Metric):
+    """Base of BLEU: keeps how many n-grams there are and how many are right, and the lengths of texts."""
+
     is_differentiable = False
     higher_is_better = True
 
@@ -128,10 +131,7 @@ def _split(text: str, tokenize: str, lowercase: bool) -> list[str]:
 
 
 def _checked_weights(n_gram: int, weights: Sequence[float] | None) -> list[float]:
-    if n_gram < 1:
-        raise ConfigError(
-            "BLEU counts sequences of words.", received=f"n_gram={n_gram}", expected="1 or more"
-        )
+    check_at_least("n_gram", n_gram, 1)
     if weights is not None and len(weights) != n_gram:
         raise ConfigError(
             "There must be a weight for each order of n-grams.",

@@ -27,6 +27,8 @@ def char_error_rate(preds: Texts, target: Texts) -> Tensor:
 
 
 class _ErrorRate(Metric):
+    """Base of error rates: edits that turn what was said into what was wanted, per unit that was wanted."""
+
     is_differentiable = False
     higher_is_better = False
 

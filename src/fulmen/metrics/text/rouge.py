@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fulmen.base.extras import require
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_among
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.text.alignment import common_length, common_places
 from fulmen.metrics.text.inputs import References, Texts, with_references
@@ -104,12 +105,7 @@ class _Scoring:
             raise ConfigError(
                 "There is no such ROUGE.", received=f"rouge_keys={unknown}", expected=f"of {', '.join(KEYS)}"
             )
-        if self.accumulate not in ("best", "avg"):
-            raise ConfigError(
-                "Several references have a best score or a mean one.",
-                received=f"accumulate={self.accumulate!r}",
-                expected="'best' or 'avg'",
-            )
+        check_among("accumulate", self.accumulate, ("best", "avg"))
         if self.use_stemmer:
             _stemmer()  # one that is not installed is an error here
 

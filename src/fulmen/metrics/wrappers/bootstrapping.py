@@ -9,7 +9,8 @@ from torch import Tensor, distributed, nn
 
 from fulmen.base.random import derive_seed, seed_of_this_moment
 from fulmen.base.tree import leaves
-from fulmen.errors import ConfigError, UsageError
+from fulmen.errors import UsageError
+from fulmen.metrics.arguments import check_among, check_at_least
 from fulmen.metrics.together import several_processes
 from fulmen.metrics.wrappers.base import Wrapper, checked_metric
 
@@ -48,18 +49,8 @@ class BootStrapper(Wrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if sampling_strategy not in ("poisson", "multinomial"):
-            raise ConfigError(
-                "`sampling_strategy` is unknown.",
-                received=repr(sampling_strategy),
-                expected="'poisson' or 'multinomial'",
-            )
-        if not isinstance(num_bootstraps, int) or num_bootstraps < 1:
-            raise ConfigError(
-                "`num_bootstraps` cannot be used.",
-                received=repr(num_bootstraps),
-                expected="a positive integer",
-            )
+        check_among("sampling_strategy", sampling_strategy, ("poisson", "multinomial"))
+        check_at_least("num_bootstraps", num_bootstraps, 1)
         checked_metric(base_metric)
         self.metrics = nn.ModuleList(base_metric.clone() for _ in range(num_bootstraps))
         self.num_bootstraps = num_bootstraps

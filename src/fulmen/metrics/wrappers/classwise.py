@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from fulmen.errors import ConfigError, UsageError
-from fulmen.metrics.wrappers.base import Wrapper, checked_metric
+from fulmen.metrics.wrappers.base import Derived, Values, checked_metric, value_of
 
 
-class ClasswiseWrapper(Wrapper):
+class ClasswiseWrapper(Derived):
     """Gives the values of a metric that has one for each class as a dict.
 
     The names are `prefix + label + postfix`; labels are numbers where none are given, and with neither
@@ -39,29 +39,17 @@ class ClasswiseWrapper(Wrapper):
         """What the metric says."""
         return self.metric.higher_is_better
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch."""
-        self.metric.update(*args, **kwargs)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The value of each class, by name."""
-        return self._named(self.metric.compute())
-
-    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
-        value = self.metric(*args, **kwargs)
-        self._count_batch()
-        return self._named(value)
-
-    def _named(self, values: Tensor) -> dict[str, Tensor]:
-        count = len(values) if values.ndim else None
+    def _derive(self, values: Values) -> dict[str, Tensor]:
+        of_classes = value_of(self.metric, values)
+        count = len(of_classes) if of_classes.ndim else None
         labels = self.labels or [str(number) for number in range(count or 0)]
         if count != len(labels) or not count:
             raise UsageError(
                 "The metric does not give one value for each class.",
-                received=f"a tensor of shape {tuple(values.shape)} of {type(self.metric).__name__}",
+                received=f"a tensor of shape {tuple(of_classes.shape)} of {type(self.metric).__name__}",
                 expected=f"{len(self.labels)} values" if self.labels else "a value for each class",
                 fix="average=None for the metric, and as many labels as there are classes",
             )
         return {
-            self.prefix + label + self.postfix: value for label, value in zip(labels, values, strict=True)
+            self.prefix + label + self.postfix: value for label, value in zip(labels, of_classes, strict=True)
         }

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fulmen.errors import UsageError
-from fulmen.metrics.wrappers.base import Wrapper, checked_metric
+from fulmen.metrics.wrappers.base import Derived, Values, checked_metric, value_of
 
 
-class MinMaxMetric(Wrapper):
+class MinMaxMetric(Derived):
     """Gives "raw", the value of a metric, and "min" and "max", the extremes of the values it gave so far.
 
     Values are those of `compute` and of calls. `reset` forgets the batches and keeps the extremes: they are
@@ -30,14 +30,6 @@ class MinMaxMetric(Wrapper):
         self.add_state("min_val", torch.tensor(float("inf"), dtype=torch.float64), dist_reduce_fx="min")
         self.add_state("max_val", torch.tensor(float("-inf"), dtype=torch.float64), dist_reduce_fx="max")
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch."""
-        self.base_metric.update(*args, **kwargs)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The value over all batches, and the extremes with it."""
-        return self._with_extremes(self.base_metric.compute())
-
     def reset(self) -> None:
         """Forget every batch, and not the extremes."""
         extremes = self.metric_state
@@ -49,12 +41,8 @@ class MinMaxMetric(Wrapper):
         super().persistent(mode)
         self._persistent = dict.fromkeys(self._persistent, mode)
 
-    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
-        value = self.base_metric(*args, **kwargs)
-        self._count_batch()
-        return self._with_extremes(value)
-
-    def _with_extremes(self, value: Any) -> dict[str, Tensor]:
+    def _derive(self, values: Values) -> dict[str, Tensor]:
+        value = value_of(self.base_metric, values)
         number = torch.as_tensor(value, device=self.min_val.device)
         if number.numel() != 1:
             raise UsageError(

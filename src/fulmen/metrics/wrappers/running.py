@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from fulmen.errors import ConfigError
+from fulmen.metrics.arguments import check_at_least
 from fulmen.metrics.metric import Metric
 from fulmen.metrics.wrappers.base import Wrapper, checked_metric
 
@@ -16,10 +17,7 @@ class Window(Wrapper):
 
     def __init__(self, base_metric: Any, window: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(window, int) or window < 1:
-            raise ConfigError(
-                "`window` cannot be used.", received=repr(window), expected="a positive integer"
-            )
+        check_at_least("window", window, 1)
         self.window = window
         self.base_metric = checked_metric(base_metric)
         if not _can_be_combined(base_metric):
@@ -47,9 +45,9 @@ class Window(Wrapper):
 
     def _oldest(self) -> Any:
         """The place of the oldest batch, emptied for the next one and the last in order."""
-        oldest, *others = self.batches
-        oldest.reset()  # pyright: ignore[reportCallIssue]
-        self.batches = nn.ModuleList([*others, oldest])
+        oldest: Any = self.batches.pop(0)
+        oldest.reset()
+        self.batches.append(oldest)
         return oldest
 
     def _combine(self) -> None:
