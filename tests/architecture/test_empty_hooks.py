@@ -12,6 +12,7 @@ from torch import Tensor
 
 import fulmen as pl
 from fulmen.core.hooks import EVENTS
+from fulmen.core.module import run_of
 from fulmen.loggers import CSVLogger
 
 from .small_runs import Batches, Regression, bare_trainer
@@ -39,9 +40,12 @@ class Watched(Regression):
         self.calls: list[Counter[str]] = []
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Any:
-        assert self._run is not None
-        self.listeners = {hook.name: getattr(self._run.hooks, hook.name) for hook in EVENTS}
-        self.calls.append(Counter())
+        calls = self.calls
+        self.calls = []  # what follows is ours
+        run = run_of(self)
+        assert run is not None
+        self.listeners = {hook.name: getattr(run.hooks, hook.name) for hook in EVENTS}
+        self.calls = [*calls, Counter()]
         loss = super().training_step(batch, batch_idx)
         for name in self.names:
             self.log(name, loss)

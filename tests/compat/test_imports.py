@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import logging
 import pickle
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 import fulmen
 from fulmen.compat.lightning import finder, install, uninstall, versions
 from fulmen.compat.lightning.names import TABLE
+from fulmen.core.model_summary import ModelSummary
 
 from .lightning_paths import CANNOT_BE_MADE, OFFERED, REFUSED, listed
 
@@ -273,3 +276,18 @@ def test_importing_fulmen_does_not_load_the_table() -> None:
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=120)
 
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_what_scripts_import_besides_classes() -> None:
+    assert run("from pytorch_lightning import _logger as log")["log"] is logging.getLogger("fulmen")
+    summary_of = run("from pytorch_lightning.core.memory import ModelSummary as found")["found"]
+    model = fulmen.LightningModule()
+    model.layers = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    for mode, names in (("top", ["layers"]), ("full", ["layers", "layers.0", "layers.1"])):
+        with pytest.warns(fulmen.compat.OldSpelling, match=f"mode='{mode}'"):
+            summary = summary_of(model, mode=mode)
+        assert summary.layer_names == names
+        assert summary.total_parameters == 8
+    assert summary_of(model, "top").layer_names == ["layers"]
+    assert summary_of.MODE_FULL == "full"
+    assert issubclass(summary_of, ModelSummary)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 import fulmen
 from fulmen.compat.lightning import install, uninstall
@@ -51,3 +55,53 @@ def test_classes_are_found_by_dotted_names() -> None:
     finally:
         uninstall()
     assert type(callback) is fulmen.callbacks.EarlyStopping
+
+
+def test_names_of_ours_that_a_users_classes_have_too(tmp_path: Path) -> None:
+    """`load_weights` and the like are what people call methods of their own; these are not called for us."""
+
+    class Module(BoringModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[Tensor] = []
+
+        def _run(self, batch: Any) -> Any:
+            return super().training_step(batch, 0)
+
+        def _logbook(self, loss: Any) -> None:
+            self.steps.append(loss)
+
+        def attach(self, *heads: Any) -> None:
+            raise AssertionError(heads)
+
+        load_weights = load_checkpoint = attach
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            returned = self._run(batch)
+            self._logbook(returned["loss"].detach())
+            self.log("loss", returned["loss"])
+            return returned
+
+    class Probe(fulmen.Callback):
+        def attach(self, *layers: Any) -> None:
+            raise AssertionError(layers)
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.log("probe", 1.0)
+
+    def trainer(epochs: int) -> fulmen.Trainer:
+        steps = {"max_epochs": epochs, "limit_train_batches": 2, "enable_checkpointing": True}
+        return fulmen.Trainer(**{**QUIET, **steps}, callbacks=[Probe()], default_root_dir=tmp_path)
+
+    module, first = Module(), trainer(1)
+    first.fit(module)
+    path = first.checkpoint_callback.best_model_path
+    assert len(module.steps) == 2
+    assert first.callback_metrics["loss"] == module.steps[-1]
+    assert first.callback_metrics["probe"] == 1.0
+    again = Module.load_from_checkpoint(path)
+    assert torch.equal(again.layer.weight, module.layer.weight)
+    second = trainer(2)
+    second.fit(again, ckpt_path=path)
+    assert second.global_step == 4
+    assert len(copy.deepcopy(again).steps) == 2

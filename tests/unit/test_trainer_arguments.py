@@ -54,7 +54,7 @@ def test_values_can_be_read_back(name: str, value: Any) -> None:
     found = getattr(trainer, name)
     if name != "max_epochs" or not trainer.fast_dev_run:
         assert found == value
-        assert type(found) is type(value)
+        assert type(found) is type(value) or (name, value) == ("max_steps", -1)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,10 @@ class Interpreter:
             fix="self.log_dict(values) logs a dict",
         )
 
+    def refused_slot(self, module: Any, name: str, hook: str, arguments: Any, reason: UsageError) -> Any:
+        """What takes the values that `module` logs in `hook`, in a way that is an error here."""
+        raise reason
+
     def loaders(self, owner: Any, kind: str) -> Any:
         """The loaders of a kind for a module or datamodule that defines none; None where there are none."""
         return None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fulmen.base import files
 from fulmen.base.report import info, warn, warn_once
-from fulmen.base.seams import understood, understood_hook
+from fulmen.base.seams import outer, understood, understood_hook
 from fulmen.callbacks.checkpoint import Checkpoint, try_to_save
 from fulmen.callbacks.checkpoint_arguments import check_cadence, check_on_save_error, check_retention
 from fulmen.callbacks.checkpoint_files import (
@@ -329,13 +329,13 @@ class ModelCheckpoint(Checkpoint):
     # ------------------------------------------------------------------------------------------------ files
 
     def format_checkpoint_name(
-        self,
-        metrics: Mapping[str, Any],
-        filename: str | None = None,
-        ver: int | None = None,
+        self, metrics: Mapping[str, Any], filename: str | None = None, ver: int | None = None,
         prefix: str | None = None,
-    ) -> str:
+    ) -> str:  # fmt: skip
         """The path of a checkpoint with these values; in `dirpath`, once that is known."""
+        if not isinstance(metrics, Mapping):
+            given = {"metrics": metrics, "filename": filename, "ver": ver, "prefix": prefix}
+            return self.format_checkpoint_name(**outer().call(self, "format_checkpoint_name", {}, given))
         join = self.CHECKPOINT_JOIN_CHAR
         template = filename or self.filename or f"{{epoch}}{join}{{step}}"
         equals = self.CHECKPOINT_EQUALS_CHAR if self.auto_insert_metric_name else None

@@ -42,9 +42,10 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        outer()  # it lends methods, and there may be no Trainer to ask for it
         self._trainer: Trainer | None = None
-        self._run: Run | None = None
-        self._logbook: Logbook | None = None
+        self.__run: Run | None = None
+        self.__logbook: Logbook | None = None
         self._automatic_optimization = True
         self._example_input_array: Any = None
         self._strict_loading: bool | None = None
@@ -100,7 +101,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         if otherwise:
             self.log(**respelled("log", locals()))
             return
-        logbook = self._logbook
+        logbook = self.__logbook
         if logbook is None:
             warn_once("`self.log` was called without a Trainer; nothing is logged.")
             return
@@ -140,11 +141,11 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
             self.log_dict(**respelled("log_dict", locals()))
             return
         if isinstance(dictionary, nn.Module):
-            if self._logbook is not None:
+            if self.__logbook is not None:
                 arguments = LogArguments(
                     prog_bar, logger, on_step, on_epoch, add_dataloader_idx=add_dataloader_idx
                 )
-                self._logbook.add_collection(dictionary, arguments)
+                self.__logbook.add_collection(dictionary, arguments)
             return
         for name, value in dictionary.items():
             self.log(
@@ -281,16 +282,17 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         self._trainer = trainer
 
     def _attached(self) -> Run:
-        if self._run is None:
+        run = run_of(self)
+        if run is None:
             raise NotAttachedError(
                 f"{type(self).__name__} is not in a run.", fix="call this in hooks and steps"
             )
-        return self._run
+        return run
 
     def attach(self, trainer: Trainer | None, run: Run | None) -> None:
         """Make this module the one of `run`; with None, of no run."""
-        self._trainer, self._run = trainer, run
-        self._logbook = None if run is None else run.logbook
+        self._trainer, self.__run = trainer, run
+        self.__logbook = None if run is None else run.logbook
 
     @property
     def current_epoch(self) -> int:
@@ -385,7 +387,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         """Make the module with the hyperparameters of the checkpoint (`kwargs` win), and load its weights."""
         checkpoint = read_checkpoint(checkpoint_path, map_location=map_location, weights_only=weights_only)
         model = make_again(cls, LightningModule, checkpoint_path, checkpoint, hparams_file, kwargs)  # pyright: ignore[reportArgumentType]
-        model.load_checkpoint(checkpoint, strict=strict, path=checkpoint_path)
+        LightningModule.load_checkpoint(model, checkpoint, strict=strict, path=checkpoint_path)
         states = [t for t in checkpoint["state_dict"].values() if isinstance(t, Tensor)]
         return model.to(states[0].device) if states else model
 
@@ -399,7 +401,7 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
             )
         self.configure_model()
         self.on_load_checkpoint(checkpoint)
-        self.load_weights(checkpoint["state_dict"], strict=strict, path=path)
+        LightningModule.load_weights(self, checkpoint["state_dict"], strict=strict, path=path)
 
     def load_weights(self, weights: Mapping[str, Any], *, strict: bool | None, path: AnyPath) -> None:
         """`load_state_dict`, with an error that tells whose model the file holds."""
@@ -424,7 +426,13 @@ class LightningModule(HyperparametersMixin, DataHooks, ModelHooks, LentToModules
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_trainer": None, "_run": None, "_logbook": None}
+        own = {"_LightningModule__run": None, "_LightningModule__logbook": None}
+        return self.__dict__ | own | {"_trainer": None}
+
+
+def run_of(module: LightningModule) -> Run | None:
+    """The run that a module is in."""
+    return vars(module).get("_LightningModule__run")
 
 
 def _parameters(*optimizers: Optimizer) -> Iterator[nn.Parameter]:

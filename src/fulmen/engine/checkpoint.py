@@ -19,6 +19,7 @@ from fulmen.base.report import info, warn
 from fulmen.base.seams import outer
 from fulmen.base.version import VERSION
 from fulmen.core.loading import demand_plain_parts
+from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import bare
 from fulmen.engine import lightning_loops
 from fulmen.engine.dispatch import in_span
@@ -208,7 +209,7 @@ def read(run: Run, path: str, *, weights_only: bool | None) -> dict[str, Any]:
 def take_up_model(run: Run, checkpoint: dict[str, Any], path: str) -> None:
     """Weights, datamodule and callbacks."""
     run.module.on_load_checkpoint(checkpoint)
-    run.module.load_weights(checkpoint["state_dict"], strict=None, path=path)
+    LightningModule.load_weights(run.module, checkpoint["state_dict"], strict=None, path=path)
     if run.datamodule is not None and run.datamodule.state_key in checkpoint:
         run.datamodule.load_state_dict(checkpoint[run.datamodule.state_key])
     for call in run.hooks.on_load_checkpoint:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def begin(run: Run, *, weights_only: bool | None) -> None:
     """Everything up to the moment at which a loop can start."""
-    run.module.attach(run.trainer, run)
+    LightningModule.attach(run.module, run.trainer, run)  # users have methods of such names
     run.hooks.resolve(run)  # what fails from here on is told to the callbacks
     attach_callbacks(run)
     run.adapter = outer().adapter(run)
@@ -114,7 +114,7 @@ def attach_callbacks(run: Run) -> None:
     run.callbacks[:] = kept + [callback for callback in own if callback not in kept]
     run.callbacks.sort(key=lambda callback: callback.saves_checkpoints)
     for callback in run.callbacks:
-        callback.attach(run.module)
+        Callback.attach(callback, run.module)
     seen: dict[str, Callback] = {}
     for callback in run.callbacks:
         other = seen.setdefault(callback.state_key, callback)
@@ -201,12 +201,12 @@ def end(run: Run) -> None:
 def close(run: Run, *, status: str) -> None:
     """What has to happen however a run ended."""
     with ExitStack() as stack:  # an error in one of them keeps none of the others from being called
-        stack.callback(run.module.attach, run.trainer, None)
+        stack.callback(LightningModule.attach, run.module, run.trainer, None)
         stack.callback(run.strategy.teardown)
         run.train_stream, run.cannot_wait = None, True
         stack.callback(shut_down_workers, [part for found in run.loaders.values() for part in found.loaders])
         for callback in run.callbacks:
-            stack.callback(callback.attach, None)
+            stack.callback(Callback.attach, callback, None)
         if run.profiler is not None:
             stack.callback(run.profiler.teardown, str(run.fn))
             stack.callback(run.profiler.describe)

@@ -94,10 +94,10 @@ class Rehearsal:
         kind = _KINDS[self.fn]
         with undone(self._run), ExitStack() as stack:
             stack.callback(_shut_down, trial)
-            trial.module.attach(trial.trainer, trial)
+            LightningModule.attach(trial.module, trial.trainer, trial)
             for callback in callbacks:
-                callback.attach(trial.module)
-                stack.callback(callback.attach, None)
+                Callback.attach(callback, trial.module)
+                stack.callback(Callback.attach, callback, None)
             trial.hooks.resolve(trial)
             if self.fn is TrainerFn.FITTING:
                 _train(trial, self._run, steps, stack, learns=learns)
@@ -198,7 +198,7 @@ def undone(run: Run) -> Iterator[None]:
     module, datamodule = run.module, run.datamodule
     trainer = None if datamodule is None else datamodule.trainer
     with isolate_rng(), ExitStack() as stack:
-        stack.callback(module.attach, run.trainer, run)
+        stack.callback(LightningModule.attach, module, run.trainer, run)
         if datamodule is not None:
             stack.callback(setattr, datamodule, "trainer", trainer)
         if run.fn is TrainerFn.FITTING:

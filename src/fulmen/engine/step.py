@@ -369,7 +369,8 @@ def zero_grad(optimizer: Optimizer) -> None:
 
     An optimizer with a `zero_grad` of its own is asked.
     """
-    if type(optimizer).zero_grad is not _TORCH_ZERO_GRAD or "zero_grad" in vars(optimizer):
+    own = getattr(type(optimizer), "zero_grad", None)  # what wraps one may only look like an optimizer
+    if own is not _TORCH_ZERO_GRAD or "zero_grad" in vars(optimizer):
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:

@@ -63,6 +63,11 @@ class FolderLogger(Logger):
         return files.join(self._save_dir, self._name) if self._name else self._save_dir
 
     @property
+    def sub_dir(self) -> str | None:
+        """The folder within that of the version, where there is one."""
+        return self._sub_dir
+
+    @property
     def log_dir(self) -> str:
         """Folder of this version: `version_N` for a number N; below it `sub_dir`, where there is one."""
         version = self.version if isinstance(self.version, str) else f"version_{self.version}"

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from fulmen.engine.run import Run
 
 
+class NoLimit(int):
+    """A number that is false: `if trainer.max_steps` asks whether there is a limit."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NO_LIMIT = NoLimit(-1)
+
+
 class ArgumentsView:
     """Each property reads one of the option groups."""
 
@@ -47,8 +57,8 @@ class ArgumentsView:
 
     @property
     def max_steps(self) -> int:
-        """Most optimizer steps to take; -1 for no limit."""
-        return self._fit.max_steps
+        """Most optimizer steps to take; -1, which is false here, for no limit."""
+        return NO_LIMIT if self._fit.max_steps == -1 else self._fit.max_steps
 
     @max_steps.setter
     def max_steps(self, steps: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from fulmen.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, Pro
 from fulmen.compat.lightning import hooks, steps
 from fulmen.compat.lightning.arguments import UNNAMED, OldSettings
 from fulmen.compat.lightning.calls import called_as
+from fulmen.compat.lightning.logged import show_last_steps
 from fulmen.compat.lightning.loggers import LoggerCollection
+from fulmen.compat.lightning.progress import RunningLoss
 from fulmen.compat.lightning.results import Results
 from fulmen.compat.lightning.versions import Era
 from fulmen.core.callback import Callback
@@ -32,6 +35,25 @@ if TYPE_CHECKING:
 
 FOLLOWED = ("val_loss", "checkpoint_on")
 """What a ModelCheckpoint without a monitor looked for."""
+
+
+class CombinedOnce:
+    """What `trainer.train_dataloader` was from 1.2 to 1.9: the loaders are its `loaders`."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+        self.loaders = given.iterables if isinstance(given, CombinedLoader) else given
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what copy and pickle look for
+            raise AttributeError(name)
+        return getattr(self._given, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
 
 
 @dataclass
@@ -62,6 +84,7 @@ class LightningAdapter(Adapter):
         """How the Trainer was told to accumulate and to clip."""
         self._apply(settings)
         self.results = Results(run, era)
+        self.running_loss = RunningLoss()
         self.frequencies: list[int] = []
         """For how many batches in a row each optimizer is used; empty where all are used in each batch."""
         self.optimizer_idx = 0
@@ -89,8 +112,10 @@ class LightningAdapter(Adapter):
             combining = settings.multiple_trainloader_mode
             run.sources[kind] = OldSource(kind, source.given, source.owners, combining)
         for callback in run.callbacks:
-            if isinstance(callback, ProgressBar) and hooks.defines(run.module, "get_progress_bar_dict"):
-                vars(callback)["get_metrics"] = lambda trainer, module: module.get_progress_bar_dict()
+            if isinstance(callback, ProgressBar) and self._decides_what_is_shown(callback):
+                vars(callback)["get_metrics"] = _told_by_module
+            elif isinstance(callback, ModelCheckpoint) and hooks.defines(callback, "save_checkpoint"):
+                vars(callback)["_decide"] = partial(_save_its_own_way, callback)
             elif isinstance(callback, BaseFinetuning):
                 signature = hooks.old_signature(callback, "finetune_function")
                 if signature is not None and "finetune_function" not in vars(callback):
@@ -99,6 +124,17 @@ class LightningAdapter(Adapter):
                     )
         if settings.resume_from_checkpoint and run.fn is TrainerFn.FITTING and run.ckpt_path is None:
             run.ckpt_path = str(settings.resume_from_checkpoint)
+
+    @property
+    def shows_loss(self) -> bool:
+        """Whether the running loss is among what bars show."""
+        run = self.run
+        return self.era.bars_show_loss and run.fn is TrainerFn.FITTING and run.module.automatic_optimization
+
+    def _decides_what_is_shown(self, bar: ProgressBar) -> bool:
+        """Whether the module does, or the version; and not a bar of the user's own."""
+        is_ours = type(bar).get_metrics.__module__.startswith("fulmen.")
+        return hooks.defines(self.run.module, "get_progress_bar_dict") or (self.shows_loss and is_ours)
 
     # ------------------------------------------------------------------------------------------- single calls
 
@@ -124,7 +160,9 @@ class LightningAdapter(Adapter):
     def make_step(self) -> Step | None:
         return steps.make_step(self)
 
-    def evaluation_loaders(self, given: Any) -> Any:
+    def shown_loaders(self, kind: str, given: Any) -> Any:
+        if kind == "train":
+            return CombinedOnce(given) if self.era.combines_train_loaders else given
         return [given] if self.era.lists_evaluation_loaders and not isinstance(given, list) else given
 
     def main_logger(self, loggers: list[Logger]) -> Logger:
@@ -197,6 +235,11 @@ class LightningAdapter(Adapter):
             listeners.append(lambda: load_evaluation_data(run, "val"))
         if event == "on_train_epoch_start" and era.epoch_is_a_metric:
             listeners.append(lambda: run.logbook.logged_table.update(epoch=run.progress.epoch))
+        if event == "on_train_batch_end" and self.shows_loss:
+            listeners.append(self.running_loss.take)
+        if event.endswith("_epoch_end") and era.plain_names_are_of_last_step:
+            stage = event.removeprefix("on_").removesuffix("_epoch_end")
+            listeners.append(partial(show_last_steps, run.logbook, stage))
         if event == "on_validation_end" and era.checkpoints_follow_val_loss:
             listeners.append(self._follow_val_loss)
         if event == "on_load_checkpoint" and era.checkpoints_follow_val_loss:
@@ -258,7 +301,16 @@ def _predict(call: Call, batch: Any, batch_idx: int, dataloader_idx: int = 0) ->
 
 
 def _own_truncation(module: Any) -> int:
-    return int(getattr(module, "truncated_bptt_steps", 0) or 0)
+    return int(module.truncated_bptt_steps or 0) if hooks.defines(module, "truncated_bptt_steps") else 0
+
+
+def _told_by_module(trainer: Any, module: Any) -> dict[str, Any]:
+    return module.get_progress_bar_dict()
+
+
+def _save_its_own_way(callback: Any, trainer: Any) -> None:
+    count = len(hooks.positional(callback.save_checkpoint)[0])
+    callback.save_checkpoint(*(trainer, trainer.lightning_module)[:count])
 
 
 def _is_gone(name: str, kind: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fulmen.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from fulmen.compat.lightning.argparse import (
     add_argparse_args,
     from_argparse_args,
@@ -17,10 +18,15 @@ from fulmen.compat.lightning.argparse import (
     parse_argparser,
 )
 from fulmen.compat.lightning.arguments import settings_of
+from fulmen.compat.lightning.enums import TrainerStateOnce
+from fulmen.compat.lightning.hooks import defines
+from fulmen.compat.lightning.progress import running_loss
+from fulmen.compat.lightning.trees import metrics_to_scalars
 from fulmen.compat.lightning.tuning import OldTuner, tune
 from fulmen.compat.lightning.versions import Spelling
 from fulmen.core.module import LightningModule
 from fulmen.engine import checkpoint as checkpoints
+from fulmen.engine.logbook import to_host
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,12 @@ def _batch_idx(trainer: Any) -> int:
 
 
 def _progress_bar_dict(trainer: Any) -> dict[str, Any]:
-    bar = trainer.progress_bar_callback
-    return bar.get_metrics(trainer, trainer.lightning_module) if bar is not None else {}
+    """What the bar shows, and what it is about to show."""
+    run = trainer._run
+    if run is None:
+        return {}
+    new = {entry.name: entry.value for entry in run.logbook._unflushed() if entry.prog_bar}
+    return {**run.module.get_progress_bar_dict(), **dict(zip(new, to_host([*new.values()]), strict=True))}
 
 
 def _loop(trainer: Any) -> SimpleNamespace:
@@ -72,6 +82,7 @@ def _loop(trainer: Any) -> SimpleNamespace:
     return SimpleNamespace(
         batch_idx=_batch_idx(trainer), total_batch_idx=trainer._progress.total_batch,
         current_epoch=trainer.current_epoch, global_step=trainer.global_step,
+        running_loss=running_loss(trainer),
     )  # fmt: skip
 
 
@@ -95,11 +106,12 @@ def _checkpoint_connector(trainer: Any) -> SimpleNamespace:
     )
 
 
-def _reload(kind: str) -> Callable[[Any], Callable[..., None]]:
+def _reload(*kinds: str) -> Callable[[Any], Callable[..., None]]:
     def show(trainer: Any) -> Callable[..., None]:
         def reset(model: Any = None) -> None:
-            if trainer._run is not None:
-                trainer._run.loaders.pop(kind, None)
+            loaders = {} if trainer._run is None else trainer._run.loaders
+            for kind in kinds:
+                loaders.pop(kind, None)
 
         return reset
 
@@ -108,6 +120,10 @@ def _reload(kind: str) -> Callable[[Any], Callable[..., None]]:
 
 def _has_arg(trainer: Any) -> Callable[[str, str], bool]:
     return lambda name, argument: argument in getattr(trainer.lightning_module, name).__code__.co_varnames
+
+
+def _is_implemented(trainer: Any) -> Callable[..., bool]:
+    return lambda name, module=None: defines(module or trainer.lightning_module, name)
 
 
 OF_TRAINER: tuple[OldAttribute, ...] = (
@@ -208,7 +224,17 @@ OF_TRAINER: tuple[OldAttribute, ...] = (
     OldAttribute("reset_predict_dataloader", "1.2", "1.9", "nothing", _reload("predict")),
     OldAttribute("tune", last="1.9", modern="Tuner(trainer)", shows=lambda t: partial(tune, t)),
     OldAttribute("tuner", last="1.9", modern="Tuner(trainer)", shows=OldTuner),
+    OldAttribute("reset_train_val_dataloaders", "1.4", "1.7", "nothing", _reload("train", "val")),
     OldAttribute("has_arg", last="1.5", modern="inspect.signature", shows=_has_arg),
+    OldAttribute("is_function_implemented", last="1.5", modern="is_overridden", shows=_is_implemented),
+    OldAttribute("metrics_to_scalars", last="1.4", modern="metric.item()",
+                 shows=lambda t: metrics_to_scalars),
+    OldAttribute("amp_level", last="1.4", modern="precision", shows=_given("amp_level", "O2")),
+    OldAttribute("benchmark", last="1.5", modern="torch.backends.cudnn.benchmark",
+                 shows=lambda t: torch.backends.cudnn.benchmark),
+    OldAttribute("auto_select_gpus", last="1.5", modern="devices='auto'",
+                 shows=_given("auto_select_gpus", False)),
+    OldAttribute("verbose_evaluate", "1.3", "1.7", "test(verbose=)", lambda t: True),
 )  # fmt: skip
 """The Trainer's attributes and methods that are gone."""
 
@@ -221,6 +247,15 @@ CLASS_METHODS: dict[str, Any] = {
     "match_env_arguments": match_env_arguments,
 }
 """What was called on the class `Trainer`, with the class as first argument."""
+
+OF_STATE: tuple[OldAttribute, ...] = tuple(
+    OldAttribute(state.name, last="1.2", modern=f"trainer.state.status == TrainerStatus.{state.name}",
+                 shows=lambda kind, state=state: state)
+    for state in TrainerStateOnce
+)  # fmt: skip
+"""The members of `TrainerState`, while that was a set of words."""
+
+OF_STATE_BY_NAME = {attribute.name: attribute for attribute in OF_STATE}
 
 # ------------------------------------------------------------------------------------ modules and datamodules
 
@@ -244,10 +279,51 @@ OF_MODULE: tuple[OldAttribute, ...] = (
     OldAttribute("loaded_optimizer_states_dict", last="1.5", modern="nothing", shows=lambda m: {}),
     OldAttribute("exp_save_path", last="1.2", modern="self.trainer.log_dir",
                  shows=lambda m: m.trainer.log_dir),
+    OldAttribute("truncated_bptt_steps", "1.3", "1.9", "manual optimization", lambda m: 0),
     OldAttribute("model_size", "1.2", "1.6", "ModelSummary(self).model_size", lambda m: sum(
         p.numel() * p.element_size() for p in m.parameters()) / 1e6),
 )  # fmt: skip
 """Attributes of a module that are gone; its methods stand in module_methods.py."""
+
+
+def _saver(callback: Any) -> Callable[..., None]:
+    """What a ModelCheckpoint did when one was due."""
+    return lambda trainer, *module: ModelCheckpoint._decide(callback, trainer)
+
+
+def _of(kind: type, shows: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What callbacks of one kind have, and others have not."""
+
+    def show(callback: Any) -> Any:
+        if not isinstance(callback, kind):
+            raise AttributeError(f"{type(callback).__name__!r} object has no such attribute")
+        return shows(callback)
+
+    return show
+
+
+OF_CALLBACK = (
+    OldAttribute("save_checkpoint", last="1.7", modern="trainer.save_checkpoint(path)",
+                 shows=_of(ModelCheckpoint, _saver)),
+    OldAttribute("main_progress_bar", last="1.9", modern="train_progress_bar",
+                 shows=_of(TQDMProgressBar, lambda bar: bar.train_progress_bar)),
+    OldAttribute("train_batch_idx", last="1.9", modern="batch_idx + 1 of the hook",
+                 shows=_of(ProgressBar, lambda bar: _batch_idx(bar.trainer) + 1)),
+)  # fmt: skip
+"""Attributes of our callbacks that are gone."""
+
+OF_FIT_LOOP_BY_NAME = {
+    attribute.name: attribute
+    for attribute in (
+        OldAttribute("current_epoch", "1.4", "1.5", "trainer.current_epoch",
+                     lambda loop: loop._trainer.current_epoch),
+        OldAttribute("global_step", "1.4", "1.5", "trainer.global_step",
+                     lambda loop: loop._trainer.global_step),
+        OldAttribute("running_loss", "1.4", "1.9", "self.log(name, loss, prog_bar=True)",
+                     lambda loop: running_loss(loop._trainer)),
+    )
+}  # fmt: skip
+"""Attributes of `trainer.fit_loop` that are gone."""
 
 
 def _size(data: Any) -> Callable[..., Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fulmen.base.seams import Arguments
 from fulmen.compat.lightning import versions
 from fulmen.compat.lightning.arguments import UNNAMED
+from fulmen.compat.lightning.datamodules import set_up_once
 from fulmen.compat.lightning.hooks import CALLBACK, GONE
 from fulmen.compat.lightning.versions import Spelling
 from fulmen.compat.spelling import say_modern
@@ -100,6 +101,17 @@ def _model_checkpoint(arguments: Arguments) -> Arguments:
     return Arguments((), given, _remembering(found))
 
 
+def name_of_checkpoint(given: Given) -> Given | None:
+    """What `format_checkpoint_name` was given in 1.0, (epoch, metrics, ver), and till 1.2, as it is today."""
+    values = list(given.values())
+    place = next((place for place, value in enumerate(values[:3]) if isinstance(value, Mapping)), None)
+    if place is None:
+        return None
+    say_modern("format_checkpoint_name(epoch, step, metrics)", "format_checkpoint_name({'epoch': ..., ...})")
+    numbers = dict(zip(("epoch", "step"), values[:place], strict=False))
+    return {"metrics": {**values[place], **numbers}, "ver": values[place + 1]}
+
+
 def _is_score(monitor: Any, named_so: bool) -> bool:
     """Whether larger was better by the name, with `mode="auto"`."""
     return named_so or str(monitor).startswith("fmeasure")
@@ -147,13 +159,13 @@ TRANSFORMS = ("train_transforms", "val_transforms", "test_transforms", "dims")
 def _datamodule(arguments: Arguments) -> Arguments:
     """`train_transforms`, `val_transforms`, `test_transforms` and `dims`, kept as attributes."""
     own = {name: arguments.keywords[name] for name in TRANSFORMS if name in arguments.keywords}
-    if not own:
-        return arguments
-    say_modern(f"LightningDataModule({', '.join(own)})", "attributes of your own")
+    if own:
+        say_modern(f"LightningDataModule({', '.join(own)})", "attributes of your own")
     rest = {name: value for name, value in arguments.keywords.items() if name not in own}
 
     def keep(data: Any) -> None:
         vars(data).update(own)
+        set_up_once(data)
 
     return Arguments(arguments.positional, rest, keep)
 

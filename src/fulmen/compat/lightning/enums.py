@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
+
+from fulmen.engine.states import TrainerState
 
 
 class LightningEnum(str, Enum):
@@ -20,6 +23,21 @@ class LightningEnum(str, Enum):
 
     def __hash__(self) -> int:
         return hash(self.value.lower())
+
+
+class TrainerStateOnce(Enum):
+    """What `trainer.state` was up to 1.2; equal to a state of today's whose status it is."""
+
+    INITIALIZING = "INITIALIZING"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    INTERRUPTED = "INTERRUPTED"
+
+    def __eq__(self, other: Any) -> bool:
+        return other.status.name == self.name if isinstance(other, TrainerState) else self is other
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 class GradClipAlgorithmType(LightningEnum):

@@ -56,7 +56,7 @@ HABITS = (
 def habits_of(run: Run, settings: OldSettings) -> list[Spelling]:
     """Those that decide as what a run's module is run."""
     module = run.module
-    words = _words(type(module))
+    words = words_of(type(module))
     found: list[Spelling] = []
     if words & {"TrainResult", "EvalResult"}:
         found.append(FILLS_RESULTS)
@@ -91,7 +91,7 @@ def _monitors_what_is_returned(run: Run) -> bool:
     if not monitored:
         return False
     owners = (type(run.module), *map(type, run.callbacks))
-    if any(_words(owner) & {"log", "log_dict", "log_metrics"} for owner in owners):
+    if any(words_of(owner) & {"log", "log_dict", "log_metrics"} for owner in owners):
         return False
     if monitored & {"early_stop_on", "checkpoint_on"}:
         monitored.add("val_loss")
@@ -113,7 +113,7 @@ def _constants(function: Any) -> set[Any]:
 
 
 @cache
-def _words(kind: type) -> set[str]:
+def words_of(kind: type) -> set[str]:
     """The names that the methods of a user's class use."""
     return {name for function in _functions(kind) for name in _names_in(function.__code__)}
 

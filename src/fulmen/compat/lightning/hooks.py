@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fulmen.callbacks import ModelCheckpoint
 from fulmen.compat.lightning.habits import never_calls_closure
 from fulmen.compat.lightning.versions import NEWEST, OLDEST, Spelling
 from fulmen.core.callback import Callback
@@ -17,6 +18,7 @@ from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 
 MODULE, CALLBACK, DATAMODULE = "module", "callback", "datamodule"
+CHECKPOINT = "ModelCheckpoint"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ GONE: tuple[GoneHook, ...] = (
     GoneHook("predict", "1.2", "1.2", "predict_step", owners=(MODULE,)),
     GoneHook("on_save_checkpoint", last="1.7", modern="state_dict", owners=(DATAMODULE,)),
     GoneHook("on_load_checkpoint", last="1.7", modern="load_state_dict", owners=(DATAMODULE,)),
+    GoneHook("save_checkpoint", last="1.7", modern="on_save_checkpoint of a callback", owners=(CHECKPOINT,)),
 )
 """Each name that is gone, with the versions that knew it and what is there instead."""
 
@@ -280,8 +283,8 @@ def _is_understood_today(name: str, names: list[str], required: int) -> bool:
 
 def gone_hooks(owner: Any) -> Iterator[GoneHook]:
     """The methods of `owner` that only other versions call."""
-    kind = kind_of(owner)
-    return (hook for hook in GONE if kind in hook.owners and defines(owner, hook.name))
+    kinds = {kind_of(owner), CHECKPOINT if isinstance(owner, ModelCheckpoint) else ""}
+    return (hook for hook in GONE if kinds & {*hook.owners} and defines(owner, hook.name))
 
 
 def old_spellings(owner: Any) -> list[Spelling]:

@@ -17,19 +17,32 @@ from fulmen.compat.lightning import arguments as old_arguments
 from fulmen.compat.lightning import attributes, checkpoints, hooks, positions, versions
 from fulmen.compat.lightning.adapter import LightningAdapter
 from fulmen.compat.lightning.calls import called_today
-from fulmen.compat.lightning.constructors import CONSTRUCTORS
+from fulmen.compat.lightning.constructors import CONSTRUCTORS, name_of_checkpoint
 from fulmen.compat.lightning.habits import (
     asks_whether,
     habits_of,
     logs_by_returning,
     say_what_counts_otherwise,
+    words_of,
 )
+from fulmen.compat.lightning.logged import refused_slot
 from fulmen.compat.lightning.module_methods import METHODS
 from fulmen.compat.lightning.precision import NUMBERS, PrecisionName
 from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
-from fulmen.errors import NotAttachedError
+from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.module import LightningModule, run_of
+from fulmen.engine.states import TrainerState
+from fulmen.errors import NotAttachedError, UsageError
 from fulmen.trainer import Trainer
+from fulmen.trainer.loops import FitLoopView
+
+TABLES = (
+    (Trainer, attributes.BY_NAME),
+    (FitLoopView, attributes.OF_FIT_LOOP_BY_NAME),
+    (LightningDataModule, attributes.OF_DATAMODULE_BY_NAME),
+)
+"""By kind of owner: the attributes that are gone."""
 
 
 class Lent:
@@ -62,6 +75,8 @@ class LightningInterpreter(Interpreter):
             setattr(LentToModules, attribute.name, Lent(attribute.name, partial(_shown, attribute)))
         for name, method in METHODS.items():
             setattr(LentToModules, name, Lent(name, partial(MethodType, method)))
+        for attribute in attributes.OF_CALLBACK:
+            setattr(LentToCallbacks, attribute.name, Lent(attribute.name, partial(_shown, attribute)))
         for hook in hooks.GONE:  # for `super().on_epoch_end()`
             if hooks.MODULE in hook.owners and hook.is_called and not hasattr(LentToModules, hook.name):
                 setattr(LentToModules, hook.name, Lent(hook.name, _do_nothing))
@@ -77,7 +92,10 @@ class LightningInterpreter(Interpreter):
         return CONSTRUCTORS[name](arguments) if name in CONSTRUCTORS else arguments
 
     def call(self, owner: Any, method: str, given: dict[str, Any], unknown: dict[str, Any]) -> dict[str, Any]:
-        translated = old_arguments.translate_call(owner, method, given, unknown)
+        if method == "format_checkpoint_name":
+            translated = name_of_checkpoint(unknown)
+        else:
+            translated = old_arguments.translate_call(owner, method, given, unknown)
         return super().call(owner, method, given, unknown) if translated is None else translated
 
     def hook(
@@ -86,13 +104,15 @@ class LightningInterpreter(Interpreter):
         return called_today(owner, name, args, kwargs)
 
     def attribute(self, owner: Any, name: str) -> Any:
-        table = attributes.BY_NAME if isinstance(owner, Trainer) else attributes.OF_DATAMODULE_BY_NAME
+        table = next(table for kind, table in TABLES if isinstance(owner, kind))
         if name not in table:
             return super().attribute(owner, name)
         return _shown(table[name], owner)
 
     def class_attribute(self, owner: type, name: str) -> Any:
-        if name not in attributes.CLASS_METHODS:
+        if owner is TrainerState and name in attributes.OF_STATE_BY_NAME:
+            return _shown(attributes.OF_STATE_BY_NAME[name], owner)
+        if owner is TrainerState or name not in attributes.CLASS_METHODS:
             return super().class_attribute(owner, name)
         return partial(attributes.CLASS_METHODS[name], owner)
 
@@ -108,9 +128,19 @@ class LightningInterpreter(Interpreter):
         say_modern(f"self.log({name!r}, {{...}})", "self.log_dict({...})")
         return {f"{name}/{key}": value for key, value in values.items()}
 
+    def refused_slot(self, module: Any, name: str, hook: str, arguments: Any, reason: UsageError) -> Any:
+        """Up to 1.4 such values went nowhere, or were shown at the next occasion."""
+        run = None if module is None else run_of(module)
+        adapter: Any = None if run is None else run.adapter
+        if run is not None and adapter is not None and adapter.era.logs_anywhere:
+            slot = refused_slot(run, name, hook, arguments)
+            if slot is not None:
+                return slot
+        return super().refused_slot(module, name, hook, arguments, reason)
+
     def loaders(self, owner: Any, kind: str) -> Any:
         """A module was given those of the caller, or of the datamodule, up to 1.4."""
-        run = vars(owner).get("_run")
+        run = run_of(owner) if isinstance(owner, LightningModule) else None
         source = None if run is None else run.sources.get(kind)
         if source is None or not source.exists or (source.given is None and source.provider is owner):
             return None
@@ -158,6 +188,8 @@ class LightningInterpreter(Interpreter):
         ]
         arguments += [spelling for owner in owners for spelling in vars(owner).get("old_spellings", ())]
         arguments += settings.spellings
+        shown = attributes.BY_NAME["progress_bar_dict"]
+        arguments += [shown for owner in owners if shown.name in words_of(type(owner))]
         if not (by_owner or habits or arguments or declared or logs_by_returning(type(run.module))):
             return None
         for habit in habits:
@@ -180,8 +212,10 @@ def _do_nothing(owner: Any) -> Callable[..., None]:
 
 
 def _shown(attribute: attributes.OldAttribute, owner: Any) -> Any:
-    say_modern(f"{type(owner).__name__}.{attribute.name}", attribute.modern)
-    return attribute.shows(owner)
+    kind = owner if isinstance(owner, type) else type(owner)
+    shown = attribute.shows(owner)
+    say_modern(f"{kind.__name__}.{attribute.name}", attribute.modern)
+    return shown
 
 
 def _finish_trainer(settings: old_arguments.OldSettings, has_numbered_precision: bool, trainer: Any) -> None:

@@ -15,12 +15,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from fulmen.base import overrides, tree
 from fulmen.base.report import info
 from fulmen.compat.lightning.trees import move_data_to_device
+from fulmen.compat.spelling import say_modern
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
+from fulmen.core.model_summary import ModelSummary
 from fulmen.core.module import LightningModule
 from fulmen.errors import ConfigError
 
 _BASES = (LightningModule, LightningDataModule, Callback)
+
+
+class ModelSummaryOnce(ModelSummary):
+    """The table of a model's layers with the `mode` that it had up to 1.6: "top" or "full"."""
+
+    MODE_TOP, MODE_FULL = "top", "full"
+    MODE_DEFAULT = MODE_TOP
+    MODES = (MODE_FULL, MODE_TOP)
+
+    def __init__(self, model: LightningModule, mode: str | None = None, max_depth: int | None = 1) -> None:
+        if mode is not None:
+            say_modern(f"ModelSummary(model, mode={mode!r})", "ModelSummary(model, max_depth=1)")
+            max_depth = -1 if mode == self.MODE_FULL else 1
+        super().__init__(model, 1 if max_depth is None else max_depth)
 
 
 def is_overridden(method_name: str, instance: Any = None, parent: type | None = None) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fulmen.compat.lightning.export import to_onnx, to_torchscript
+from fulmen.compat.lightning.progress import metrics_once
 from fulmen.compat.lightning.steps import split_in_time
 from fulmen.compat.spelling import say_modern
 from fulmen.core.model_summary import ModelSummary
@@ -55,8 +56,7 @@ def write_prediction_dict(
 
 def get_progress_bar_dict(self: Any) -> dict[str, Any]:
     """What the progress bar shows, for an override to add to."""
-    bar = self.trainer.progress_bar_callback
-    return {} if bar is None else type(bar).get_metrics(bar, self.trainer, self)
+    return metrics_once(self.trainer.progress_bar_callback, self.trainer, self)
 
 
 def tbptt_split_batch(self: Any, batch: Any, split_size: int) -> list[Any]:

@@ -13,7 +13,7 @@ from fulmen.base.report import warn_once
 from fulmen.base.tree import map_leaves
 from fulmen.compat.lightning import hooks
 from fulmen.compat.lightning.habits import logs_by_returning
-from fulmen.compat.lightning.step_result import Result
+from fulmen.compat.lightning.step_result import Result, stacked
 from fulmen.compat.lightning.versions import Era
 from fulmen.compat.spelling import say_modern
 from fulmen.errors import UsageError
@@ -121,9 +121,11 @@ class Results:
         self._outputs[stage].setdefault(dataloader_idx, []).append(outputs)
 
     def of_epoch(self, stage: str) -> list[Any]:
-        """All that was returned: a list, one per loader where there are several."""
+        """All that was returned: a list, or one result object; a list of those for several loaders."""
         by_loader = self._outputs[stage]
-        collected = [by_loader[index] for index in sorted(by_loader)] or [[]]
+        collected: list[Any] = [by_loader[index] for index in sorted(by_loader)] or [[]]
+        if stage != "training":
+            collected = [stacked(of) if of and isinstance(of[0], Result) else of for of in collected]
         outputs = collected[0] if len(collected) == 1 else collected
         if stage == "training" and self._era.epoch_outputs_by_optimizer and len(self._run.optimizers) > 1:
             return [list(of_optimizer) for of_optimizer in zip(*outputs, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,24 @@ class Result(dict[str, Any]):
             torch.save(predictions, filename)
         loss, hiddens = self.__dict__["minimize"], self.__dict__["hiddens"]
         if loss is None:
-            return dict(self)
+            return self
         return {"loss": loss, **self, **({} if hiddens is None else {"hiddens": hiddens})}
+
+
+def stacked(results: list[Result]) -> Result:
+    """One result with what all of a pass hold: tensors as one along the batch, anything else in lists."""
+    whole = copy(results[0])
+    whole.clear()
+    for name in dict.fromkeys(name for result in results for name in result):
+        values = [result[name] for result in results if name in result]
+        if all(isinstance(value, Tensor) for value in values):
+            whole[name] = torch.cat([value if value.dim() else value[None] for value in values])
+        else:
+            whole[name] = values
+    for name in results[0].__dict__["monitored"]:
+        values = [result.__dict__["monitored"][name] for result in results]
+        whole[name] = torch.stack([torch.as_tensor(value) for value in values]).float().mean()
+    return whole
 
 
 class TrainResult(Result):

@@ -88,12 +88,22 @@ HISTORY: dict[str, dict[str, Any]] = {
     "checkpoints_follow_val_loss": {"1.0": True, "1.4": False},
     # Whether `trainer.val_dataloaders` and its like are lists also where there is one loader.
     "lists_evaluation_loaders": {"1.0": True, "2.0": False},
+    # Whether `trainer.train_dataloader` is a combination that has the loader as its `loaders`.
+    "combines_train_loaders": {"1.0": False, "1.2": True, "2.0": False},
     # Whether the number of the epoch is among `trainer.logged_metrics`.
     "epoch_is_a_metric": {"1.0": True, "1.5": False},
+    # Whether values may be logged in hooks that no flush follows, and for neither steps nor epochs.
+    "logs_anywhere": {"1.0": True, "1.5": False},
+    # Whether callbacks see the last step's value by the plain name of what is logged for epochs too.
+    "plain_names_are_of_last_step": {"1.0": True, "1.4": False},
+    # Whether bars show a mean of the last losses by themselves.
+    "bars_show_loss": {"1.0": True, "2.0": False},
     # What returned dicts mean.
     "steps_return_results": {"1.0": True, "1.2": False},
     "detaches_epoch_outputs": {"1.0": True, "1.6": False},
     "returned_dicts_are_metrics": {"1.0": True, "1.2": False},
+    # Whose calls of a datamodule's `prepare_data` and `setup` are left out, where they are not the first.
+    "second_setups_left_out": {"1.0": "runs'", "1.3": "anybody's", "1.6": "nobody's"},
     # The order of hooks; "*" stands for the modern event and its listeners.
     "around_setup": {
         "1.0": ("*",),

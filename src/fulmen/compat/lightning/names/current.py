@@ -189,7 +189,9 @@ UTILITIES: Names = {
 }
 
 CURRENT: dict[str, Names] = {
-    "": TOP | until("1.0", offer(f"{COMPAT}.step_result", "EvalResult TrainResult")),
+    "": TOP
+    | rename(_logger="fulmen.base.report:log")
+    | until("1.0", offer(f"{COMPAT}.step_result", "EvalResult TrainResult")),
     "accelerators": ACCELERATORS,
     "accelerators.accelerator": offer("fulmen.runtime.device", "Accelerator"),
     "accelerators.cpu": offer("fulmen.runtime.device", "CPUAccelerator")

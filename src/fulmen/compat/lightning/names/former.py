@@ -115,7 +115,10 @@ FORMER: dict[str, Names] = {
     "core.grads": until("1.4", offer(f"{COMPAT}.models", "GradInformation")),
     "core.lightning": until("1.8", offer("fulmen", "LightningModule")),
     "core.memory": until(
-        "1.6", MODEL_SUMMARY, offer(f"{COMPAT}.devices", "get_gpu_memory_map get_memory_profile")
+        "1.6",
+        MODEL_SUMMARY,
+        rename(ModelSummary=f"{COMPAT}.models:ModelSummaryOnce"),
+        offer(f"{COMPAT}.devices", "get_gpu_memory_map get_memory_profile"),
     ),
     "core.mixins.device_dtype_mixin": until("1.9", offer(f"{COMPAT}.models", "DeviceDtypeModuleMixin")),
     "core.step_result": until("1.3", offer(f"{COMPAT}.step_result", "EvalResult Result TrainResult")),
