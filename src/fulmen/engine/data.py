@@ -255,7 +255,8 @@ class BatchStream:
 
     def take(self) -> Any:
         """The next batch, or `END`."""
-        batch = self._give()
+        is_at_hand = self._mover is None and not self._ahead
+        batch = next(self._batches, END) if is_at_hand else self._give()
         if batch is END:
             return END
         self.taken += 1
