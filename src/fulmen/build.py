@@ -85,20 +85,24 @@ def make_precision(wanted: Any, device: torch.device) -> Precision:
     return PRECISIONS[_look_up(PRECISIONS, "precision", name)](device)
 
 
+def find_environment(strategy: Any, plugin: ClusterEnvironment | None) -> ClusterEnvironment:
+    """What has started this process, as the user says or as is found out."""
+    given = strategy.environment if isinstance(strategy, Strategy) else None
+    return plugin or given or detect()
+
+
 def make_strategy(
     wanted: Any,
     devices: list[torch.device],
     num_nodes: int,
     *,
     io: CheckpointIO | None,
-    environment: ClusterEnvironment | None,
+    environment: ClusterEnvironment,
     sync_batchnorm: bool,
 ) -> Strategy:
     """The strategy of this name, for these devices of each node."""
     if type(num_nodes) is not int or num_nodes < 1:
         raise ConfigError("`num_nodes` is not a whole number of at least 1.", received=repr(num_nodes))
-    given = wanted.environment if isinstance(wanted, Strategy) else None
-    environment = environment or given or detect()
     if isinstance(wanted, Strategy):
         strategy = wanted
     elif wanted == "auto":

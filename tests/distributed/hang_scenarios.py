@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset, get_worker_info
 
 import fulmen
 from fulmen.callbacks import ModelCheckpoint
+from fulmen.runtime.watch import start
 from fulmen.strategies import DDPStrategy
 
 STEP = 3
@@ -23,18 +25,38 @@ SEEN_S = 1.2
 """Longer than from one report of where a process is to the next."""
 BATCHES = 8
 """Of each rank."""
+ROUNDS = 10**9
+"""Of a hash: many minutes."""
 
 
 class Accident(RuntimeError):
     """What a test lets happen."""
 
 
+def compute(how_long_s: float) -> None:
+    """In this thread."""
+    end_s = time.monotonic() + how_long_s
+    while time.monotonic() < end_s:
+        pass
+
+
+def backpropagate(how_long_s: float) -> None:
+    """In a single call, of something that concerns nobody else."""
+    begun_s = time.monotonic()
+    product = weight = torch.full((500, 500), 1e-3, requires_grad=True)
+    while time.monotonic() < begun_s + how_long_s / 2:
+        product = product @ weight  # backward takes twice as long
+    product.sum().backward()
+
+
 class Data(TensorDataset):
-    """Raises in a worker."""
+    """Raises in a worker; takes long."""
 
     def __getitem__(self, index: int) -> Any:
         if get_worker_info() is not None and index == 2 * STEP + 1 and os.environ["ACCIDENT"] == "worker":
             raise Accident("in a worker")
+        if index == 2 * STEP + 1 and os.environ["ACCIDENT"] == "slow":
+            compute(float(os.environ["LIMIT_S"]))
         return super().__getitem__(index)
 
 
@@ -52,6 +74,7 @@ class Model(fulmen.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Where most accidents happen."""
         if batch_idx == STEP:
+            (Path(sys.argv[1]) / f"comes {self.global_rank}").touch()
             self.meet()
         if os.environ["ACCIDENT"] == "interrupt":
             (Path(sys.argv[1]) / f"trains {self.global_rank}").touch()
@@ -62,32 +85,52 @@ class Model(fulmen.LightningModule):
         return loss
 
     def meet(self) -> None:
-        """The accident, if it is to happen to this rank."""
+        """The accident, if it is to happen to this rank; the other one waits by then."""
         accident = os.environ["ACCIDENT"]
-        if accident == "slow" and self.global_rank == 1:
-            time.sleep(float(os.environ["LIMIT_S"]) * 1.5)
         rank = int(os.environ.get("GUILTY", "1"))
-        if self.global_rank != rank:
+        if self.global_rank != rank or not accident.startswith("step"):
             return
+        while not (Path(sys.argv[1]) / f"comes {1 - rank}").exists():
+            time.sleep(0.05)
+        time.sleep(SEEN_S)
         if accident == "step raises":
             raise Accident("in the step")
         if accident == "step exits":
-            time.sleep(SEEN_S)
             os._exit(3)
         if accident == "step killed":
-            time.sleep(SEEN_S)
             os.kill(os.getpid(), signal.SIGKILL)
         if accident == "step stopped":
-            time.sleep(SEEN_S)
             os.kill(os.getpid(), signal.SIGSTOP)
         if accident == "step barrier":
             self.trainer.strategy.barrier("of one rank")
         if accident == "step torch barrier":
             distributed.barrier()
+        if accident == "step spins":
+            spin_in_an_operation()
+        if accident == "step blinds":
+            blind_the_watch()
+            time.sleep(float(os.environ["LIMIT_S"]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain."""
         return torch.optim.SGD(self.parameters(), 0.01)
+
+
+class SlowModel(Model):
+    """On one rank; the other one waits for it, in one operation or another."""
+
+    def meet(self) -> None:
+        if self.global_rank == 1:
+            time.sleep(float(os.environ["LIMIT_S"]))
+        self.trainer.strategy.barrier("of both")
+        if self.global_rank == 1:
+            backpropagate(float(os.environ["LIMIT_S"]))
+        self.trainer.strategy.barrier("of both")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0 and self.global_rank == 1:
+            compute(float(os.environ["LIMIT_S"]))
+        self.log("val_loss", self.net(batch[0]).sum())
 
 
 class Friend(fulmen.Callback):
@@ -103,7 +146,22 @@ class Friend(fulmen.Callback):
         if os.environ["ACCIDENT"] == "save" and trainer.global_rank == 0:
             raise Accident("in a save")
         if os.environ["ACCIDENT"] == "slow" and trainer.global_rank == 0:
-            time.sleep(float(os.environ["LIMIT_S"]) * 1.5)
+            time.sleep(float(os.environ["LIMIT_S"]))
+
+
+def spin_in_an_operation() -> None:
+    """Wait for others as CUDA does, which keeps its processor busy meanwhile."""
+    file = distributed.distributed_c10d.__file__
+    names: dict[str, Any] = {"hashlib": hashlib}
+    code = f"def all_reduce(): hashlib.pbkdf2_hmac('sha256', b'', b'', {ROUNDS})"
+    exec(compile(code, file, "exec"), names)
+    names["all_reduce"]()
+
+
+def blind_the_watch() -> None:
+    """Have its thread meet with an error that nobody has thought of."""
+    watcher: Any = vars(start)["_watcher"]
+    watcher._at = lambda: 1 // 0
 
 
 def main() -> None:
@@ -117,6 +175,7 @@ def main() -> None:
         callbacks.append(ModelCheckpoint(folder / "saved", every_n_train_steps=STEP))
     trainer = fulmen.Trainer(
         max_epochs=1000 if accident == "interrupt" else 1,
+        num_sanity_val_steps=0,
         accelerator="cpu",
         devices=2,
         strategy=DDPStrategy(
@@ -131,7 +190,9 @@ def main() -> None:
         callbacks=callbacks,
     )
     data = Data(torch.ones(2 * BATCHES, 2))
-    trainer.fit(Model(), DataLoader(data, 1, num_workers=int(accident == "worker")))
+    scored = DataLoader(TensorDataset(torch.ones(4, 2)), 1) if accident == "slow" else None
+    model = SlowModel() if accident == "slow" else Model()
+    trainer.fit(model, DataLoader(data, 1, num_workers=int(accident == "worker")), scored)
     print("the script goes on")
 
 

@@ -18,14 +18,25 @@ class RankError(AssertionError):
 
 
 class Ranks:
-    """`size` processes in one gloo group. What is called must be a function that they can import."""
+    """`size` processes in one gloo group. What is called must be a function that they can import.
+
+    Where one has not answered, there are new ones for the next call.
+    """
 
     def __init__(self, size: int, folder: Path) -> None:
+        self._size = size
+        self._folder = folder
+        self._times = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._times += 1
         context = multiprocessing.get_context("spawn")  # as on a cluster: nothing is inherited
-        pipes = [context.Pipe() for _ in range(size)]
+        pipes = [context.Pipe() for _ in range(self._size)]
+        store = str(self._folder / f"store {self._times}")
         self._ends = [ours for ours, _ in pipes]
         self._processes = [
-            context.Process(target=serve, args=(theirs, rank, size, str(folder / "store")))
+            context.Process(target=serve, args=(theirs, rank, self._size, store))
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self._processes:
@@ -40,6 +51,8 @@ class Ranks:
         answers = []
         for rank, end in enumerate(self._ends):
             if not end.poll(PATIENCE_S):
+                self.end()
+                self._begin()
                 raise RankError(f"Rank {rank} did not answer within {PATIENCE_S:.0f} s.")
             answers.append(end.recv())
         failures = [f"Rank {rank}: {said}" for rank, (fine, said) in enumerate(answers) if not fine]

@@ -62,18 +62,23 @@ def result_of(tmp_path: Path, *command: str) -> list[str]:
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Of the script that is started again."""
+    return result_of(tmp_path_factory.mktemp("again"), "script.py", "ddp")
+
+
 @pytest.mark.parametrize(
     "command",
     [("ddp_spawn",), ("ddp_fork",), ("ddp", *TORCHRUN)],
     ids=["spawn", "fork", "torchrun"],
 )
-def test_the_result_is_that_of_the_script_started_again(command: tuple[str, ...], tmp_path: Path) -> None:
-    expected = result_of(tmp_path, "script.py", "ddp")
+def test_the_result_is_that_of_the_script_started_again(
+    command: tuple[str, ...], expected: list[str], tmp_path: Path
+) -> None:
     assert expected[-4:] == ["6", "2", "6", "epoch=1.ckpt"]
-    other = tmp_path / "other"
-    other.mkdir()
     strategy, *starter = command
-    assert result_of(other, *starter, "script.py", strategy) == expected
+    assert result_of(tmp_path, *starter, "script.py", strategy) == expected
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the folder is another one there")

@@ -66,13 +66,15 @@ def results(process: subprocess.Popen[str]) -> list[str]:
     return sorted(line for line in output.splitlines() if line.startswith("RESULT"))
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a run comes to that nothing has happened to."""
+    return results(start(tmp_path_factory.mktemp("whole")))
+
+
 @pytest.mark.parametrize("rank", [0, 1])
-def test_both_end_and_go_on(rank: int, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-    expected = results(start(whole))
-    process = start(killed, "slow")
+def test_both_end_and_go_on(rank: int, expected: list[str], tmp_path: Path) -> None:
+    process = start(tmp_path, "slow")
     assert process.stdout is not None
     pids = read_pids(process.stdout)
     time.sleep(0.5)
@@ -80,5 +82,5 @@ def test_both_end_and_go_on(rank: int, tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 128 + signal.SIGTERM
     assert "RESULT" not in output
-    assert len(list(killed.rglob("interrupted*.ckpt"))) == 1
-    assert results(start(killed)) == expected
+    assert len(list(tmp_path.rglob("interrupted*.ckpt"))) == 1
+    assert results(start(tmp_path)) == expected

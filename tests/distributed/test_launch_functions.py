@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,17 @@ from torch import nn
 from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import clusters
 from fulmen.runtime.clusters import LightningEnvironment
-from fulmen.runtime.launch import Spawned, spawned
+from fulmen.runtime.launch import Spawned, launcher, spawned
 
 from .launch_meeting import meet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+
+
+@pytest.fixture(autouse=True)
+def in_a_script_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "_settled", {})
 
 
 def launch(function: Callable[..., Any], *args: Any, method: Any = "fork") -> Any:
@@ -149,6 +155,38 @@ def test_processes_that_do_not_want_to_end_are_killed(monkeypatch: pytest.Monkey
     reader, writer = multiprocessing.Pipe(duplex=False)
     with reader, writer, pytest.raises(ValueError, match="enough"):
         launch(work, reader, writer)
+    assert not multiprocessing.active_children()
+
+
+@needs_fork
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_processes_that_have_answered_may_finish_what_they_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def send_the_rest() -> None:
+        end_s = time.process_time() + 1.5
+        while time.process_time() < end_s:
+            pass
+        (tmp_path / f"rank {rank()}").touch()
+
+    def work() -> str:
+        threading.Thread(target=send_the_rest).start()
+        return "an answer"
+
+    monkeypatch.setattr(spawned, "END_OF_PROCESS_S", 0.5)
+    monkeypatch.setattr(spawned, "END_S", 0.5)
+    assert launch(work) == "an answer"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rank 0", "rank 1"]
+
+
+@needs_fork
+def test_processes_that_have_answered_and_do_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> str:
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        return "an answer"
+
+    monkeypatch.setattr(spawned, "END_OF_PROCESS_S", 0.5)
+    assert launch(work) == "an answer"
     assert not multiprocessing.active_children()
 
 

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import fulmen
+from fulmen.runtime import ports
+
+from .warm import Nursery, clean_environment
 
 SCENARIOS = Path(__file__).with_name("hang_scenarios.py")
 LIMIT_S = 5.0
@@ -22,7 +24,6 @@ LIMIT_S = 5.0
 START_S = 150.0
 """In which processes have begun and met, on a machine that is busy."""
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-OURS = ("MASTER_", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -30,41 +31,80 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 class Job:
     """A script and its peers."""
 
-    def __init__(self, folder: Path, accident: str, *command: str, **variables: str) -> None:
+    def __init__(self, folder: Path, processes: Sequence[Any]) -> None:
         self.folder = folder
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        more = {"PYTHONPATH": str(Path(fulmen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-        more |= {"ACCIDENT": accident, "LIMIT_S": str(LIMIT_S)} | variables
-        self.process = subprocess.Popen(
-            [sys.executable, *command, str(SCENARIOS), str(folder)], cwd=folder, env=clean | more,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            start_new_session=True, text=True,
-        )  # fmt: skip
+        self.processes = processes
+        """Those that the test has started."""
 
     def finish(self) -> tuple[int, str]:
-        """Its exit code and what it said, once the last process has let go of the terminal."""
-        said, _ = self.process.communicate(timeout=START_S + LIMIT_S)
-        return self.process.returncode, said
+        """The least exit code and what was said, once the last process that ran the script has ended."""
+        give_up_s = time.monotonic() + START_S + LIMIT_S
+        while any(process.poll() is None for process in self.processes) or not all(map(is_gone, self.pids())):
+            assert time.monotonic() < give_up_s, self.said
+            time.sleep(0.05)
+        return min((process.poll() for process in self.processes), key=abs), self.said
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said").read_text()
 
     def pids(self) -> list[int]:
         """Of all that ran the script."""
         return [int(file.name.split()[1]) for file in self.folder.glob("pid *")]
 
+    def kill(self) -> None:
+        """Whatever is left of it."""
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                while process.poll() is None:
+                    time.sleep(0.05)
+
+
+def told(accident: str, **variables: str) -> dict[str, str]:
+    return {"ACCIDENT": accident, "LIMIT_S": str(LIMIT_S), "OMP_NUM_THREADS": "1"} | variables
+
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Any]:
-    """Start a job in a group of processes of its own; whatever is left of it in the end is killed."""
+def run_script(tmp_path: Path) -> Iterator[Any]:
+    """Start the script as a user does, in a session of its own."""
     jobs: list[Job] = []
 
     def start(accident: str, *command: str, **variables: str) -> Job:
-        jobs.append(Job(tmp_path, accident, *command, **variables))
+        with open(tmp_path / "said", "ab") as said:
+            process = subprocess.Popen(
+                [sys.executable, *command, str(SCENARIOS), str(tmp_path)], cwd=tmp_path,
+                env=clean_environment(**told(accident, **variables)),
+                stdout=said, stderr=said, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        jobs.append(Job(tmp_path, [process]))
         return jobs[-1]
 
     yield start
     for job in jobs:
-        if job.process.poll() is None:
-            os.killpg(job.process.pid, signal.SIGKILL)
-            job.process.communicate()
+        job.kill()
+
+
+@pytest.fixture
+def run(nursery: Nursery, tmp_path: Path) -> Iterator[Any]:
+    """Start both processes as another program would, or the one that forks them; quickly."""
+    jobs: list[Job] = []
+
+    def start(accident: str, **variables: str) -> Job:
+        places = [{}] if "START" in variables else [{"LOCAL_RANK": str(rank)} for rank in range(2)]
+        with ports.listen() as listener:
+            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
+        more = told(accident, **variables) | ({} if "START" in variables else meeting)
+        processes = [
+            nursery.start(SCENARIOS, str(tmp_path), folder=tmp_path, output=tmp_path / "said", **more | place)
+            for place in places
+        ]
+        jobs.append(Job(tmp_path, processes))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.kill()
 
 
 def is_gone(pid: int) -> bool:
@@ -81,10 +121,6 @@ def check_ended(job: Job) -> str:
     assert code != 0, said
     assert "the script goes on" not in said
     assert len(job.pids()) >= 2
-    give_up_s = time.monotonic() + LIMIT_S  # who has let go of the terminal may not be gone yet
-    while not all(map(is_gone, job.pids())):
-        assert time.monotonic() < give_up_s, said
-        time.sleep(0.05)
     return said
 
 
@@ -96,9 +132,9 @@ def check_once(said: str, *patterns: str) -> None:
 IN_BACKWARD = r"at epoch 0, step 3, in `backward`: the gradients of the others"
 
 
-@pytest.mark.parametrize("guilty", [0, 1])
-def test_exception_in_a_hook(run: Any, guilty: int) -> None:
-    said = check_ended(run("step raises", GUILTY=str(guilty)))
+@pytest.mark.parametrize(("guilty", "start"), [(0, "run"), (1, "run_script")])
+def test_exception_in_a_hook(guilty: int, start: str, request: pytest.FixtureRequest) -> None:
+    said = check_ended(request.getfixturevalue(start)("step raises", GUILTY=str(guilty)))
     check_once(
         said,
         rf"Rank {guilty} \(pid \d+ on .*\) failed at epoch 0, step 3, in `training_step`:\n\nTraceback",
@@ -126,9 +162,11 @@ def test_exception_in_a_worker_of_the_loader(run: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("accident", "guilty"), [("step exits", 1), ("step killed", 0)])
-def test_process_that_dies(run: Any, accident: str, guilty: int) -> None:
-    said = check_ended(run(accident, GUILTY=str(guilty)))
+@pytest.mark.parametrize(
+    ("accident", "guilty", "start"), [("step exits", 1, "run"), ("step killed", 0, "run_script")]
+)
+def test_process_that_dies(accident: str, guilty: int, start: str, request: pytest.FixtureRequest) -> None:
+    said = check_ended(request.getfixturevalue(start)(accident, GUILTY=str(guilty)))
     check_once(
         said,
         rf"Rank {guilty} \(pid \d+ on .*\) died .* last seen at epoch 0, step 3, in `training_step`:",
@@ -138,9 +176,9 @@ def test_process_that_dies(run: Any, accident: str, guilty: int) -> None:
     assert "Connection closed by peer" not in said
 
 
-@pytest.mark.parametrize("guilty", [0, 1])
-def test_process_that_is_stopped(run: Any, guilty: int) -> None:
-    said = check_ended(run("step stopped", GUILTY=str(guilty)))
+@pytest.mark.parametrize(("guilty", "start"), [(0, "run_script"), (1, "run")])
+def test_process_that_is_stopped(guilty: int, start: str, request: pytest.FixtureRequest) -> None:
+    said = check_ended(request.getfixturevalue(start)("step stopped", GUILTY=str(guilty)))
     check_once(
         said,
         rf"Rank {guilty} \(pid \d+ on .*\) is stuck: .* last seen at epoch 0, step 3, in `training_step`:",
@@ -154,6 +192,7 @@ def test_process_that_is_stopped(run: Any, guilty: int) -> None:
     [
         ("step barrier", "barrier 'of one rank', operation"),
         ("step torch barrier", "barrier of torch.distributed"),
+        ("step spins", "all_reduce of torch.distributed"),
     ],
 )
 def test_operation_that_one_rank_leaves_out(run: Any, accident: str, wait: str) -> None:
@@ -185,9 +224,19 @@ def test_monitor_on_one_rank(run: Any) -> None:
 
 
 def test_nobody_is_ended_for_being_slow(run: Any) -> None:
-    code, said = run("slow", LIMIT_S="3").finish()  # in a step, and in a save that the others wait for
+    """In a step, backward, validation, loader or save that the other one waits for; idle or not."""
+    code, said = run("slow", LIMIT_S="3").finish()
     assert code == 0, said
     assert said.count("the script goes on") == 2
+
+
+@pytest.mark.parametrize("guilty", [0, 1])
+def test_process_whose_watch_fails_goes_on(run: Any, guilty: int) -> None:
+    code, said = run("step blinds", GUILTY=str(guilty), LIMIT_S="3").finish()
+    assert code == 0, said
+    assert said.count("the script goes on") == 2
+    who = rf"Rank {guilty} \(pid \d+ on .*\)" if guilty else "The run"
+    check_once(said, f"{who} is watched no more", "ZeroDivisionError")
 
 
 def test_error_of_a_rank_is_raised_by_the_parent(run: Any) -> None:
@@ -234,18 +283,17 @@ def test_ranks_that_wait_in_vain_are_raised_by_the_parent(run: Any) -> None:
         ("step killed", r"Rank 0 .* died .* last seen at epoch 0, step 3, in `training_step`"),
     ],
 )
-def test_torchrun(run: Any, accident: str, what: str) -> None:
-    said = check_ended(run(accident, *TORCHRUN, GUILTY="0"))
+def test_torchrun(run_script: Any, accident: str, what: str) -> None:
+    said = check_ended(run_script(accident, *TORCHRUN, GUILTY="0"))
     check_once(said, what, r"rank 1: wait(s|ed) at epoch 0, step 3, in `backward`")
 
 
-def test_nothing_is_left_after_an_interruption(run: Any, tmp_path: Path) -> None:
-    job = run("interrupt")
+def test_nothing_is_left_after_an_interruption(run_script: Any, tmp_path: Path) -> None:
+    job = run_script("interrupt")
     give_up_s = time.monotonic() + START_S
     while not all((tmp_path / f"trains {rank}").exists() for rank in range(2)):
         assert time.monotonic() < give_up_s
         time.sleep(0.05)
-    os.killpg(job.process.pid, signal.SIGINT)
+    os.killpg(job.processes[0].pid, signal.SIGINT)
     _, said = job.finish()
-    assert all(map(is_gone, job.pids())), said
     assert said.count("Traceback") <= 1, said

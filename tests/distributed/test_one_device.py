@@ -73,6 +73,11 @@ if __name__ == "__main__":
     if both.is_global_zero:
         trainer_of("guarded", **OF_ONE).test(Told(), loader_of("in order", 20, 4), verbose=False)
     both.test(ckpt_path="best", dataloaders=loader_of("in order", 20, 4), verbose=False)
+    saving = trainer_of("saving", **OF_ONE)
+    saving.validate(Told(), loader_of("in order", 20, 4), verbose=False)
+    saving.save_checkpoint("saved.ckpt")
+    both.strategy.barrier()
+    result["sees_it"] = os.path.exists("saved.ckpt")
     with open(f"result {{both.global_rank}}", "w") as file:
         json.dump(result, file)
 """
@@ -88,6 +93,7 @@ def test_all_processes_run_it_and_one_writes(of_one: dict[str, Any], tmp_path: P
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     results = [json.loads((tmp_path / f"result {rank}").read_text()) for rank in range(2)]
+    assert [result["sees_it"] for result in results] == [True, True]
     for part in ("before", "after"):
         for rank, result in enumerate(results):
             assert result[part]["steps"] == 18

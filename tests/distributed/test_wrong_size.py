@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-import fulmen
 from fulmen.runtime import ports
 
+from .warm import Nursery, clean_environment
+
 LIMIT_S = 100
-OURS = ("MASTER_", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_")
 
 SCRIPT = """
 import sys
@@ -34,66 +34,64 @@ trainer.fit(Model(), DataLoader([1]))
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> str:
+def script(tmp_path: Path) -> Path:
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
-    return str(path)
+    return path
 
 
-def environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return clean | {"PYTHONPATH": str(Path(fulmen.__file__).parents[1])} | more
-
-
-def run_all(*processes: tuple[list[str], dict[str, str]]) -> list[str]:
+def run_all(nursery: Nursery, script: Path, *processes: tuple[list[str], dict[str, str]]) -> list[str]:
     """What each has said; all fail."""
+    outputs = [script.with_name(f"said {number}") for number in range(len(processes))]
     started = [
-        subprocess.Popen(
-            [sys.executable, *command], env=environment(**more), stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )
-        for command, more in processes
-    ]  # fmt: skip
+        nursery.start(script, *arguments, folder=script.parent, output=output, **variables)
+        for output, (arguments, variables) in zip(outputs, processes, strict=True)
+    ]
+    give_up_s = time.monotonic() + LIMIT_S
     try:
-        said = [process.communicate(timeout=LIMIT_S)[0] for process in started]
+        while any(process.poll() is None for process in started):
+            assert time.monotonic() < give_up_s
+            time.sleep(0.05)
     finally:
         for process in started:
             process.kill()
-            process.communicate()
-    assert [process.returncode for process in started] == [1] * len(started), said
+    said = [output.read_text() for output in outputs]
+    assert [process.poll() for process in started] == [1] * len(started), said
     return said
 
 
-def test_torchrun(script: str) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    (said,) = run_all(([*torchrun, script, "2", "1"], {}))
+def test_torchrun(script: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*torchrun, str(script), "3", "1"],
+        env=clean_environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
     assert said.count("torchrun has started another number of processes than the Trainer is told.") == 1
     assert said.count("in validate_settings") == 1
 
 
-def test_mpirun(script: str) -> None:
-    ranks = [
-        {f"OMPI_COMM_WORLD_{name}": value for name, value in zip(names, (rank, "2", rank, "2"), strict=True)}
-        for rank in ("0", "1")
-        for names in [("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
-    ]
-    first, second = run_all(*(([script, "3", "1"], names) for names in ranks))
+@pytest.mark.parametrize("hosts", [1, 2], ids=["on_one_host", "on_two_hosts"])
+def test_mpirun(hosts: int, nursery: Nursery, script: Path) -> None:
+    names = [f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
+    places = [("0", "2", "0", "2"), ("1", "2", "1", "2")]
+    if hosts == 2:
+        places = [("0", "2", "0", "1"), ("1", "2", "0", "1")]
+    processes = [(["3", "1"], dict(zip(names, place, strict=True))) for place in places]
+    first, second = run_all(nursery, script, *processes)
     assert first.count("mpirun has started another number of processes than the Trainer is told.") == 1
     assert second == ""
 
 
 @pytest.mark.parametrize("third", [True, False], ids=["all_are_there", "one_is_not"])
-def test_processes_that_do_not_agree(third: bool, script: str) -> None:
+def test_processes_that_do_not_agree(third: bool, nursery: Nursery, script: Path) -> None:
     """Started by hand, one after the other."""
     with ports.listen() as listener:
-        port = str(listener.getsockname()[1])
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
     counts = ["3", "2", "3"] if third else ["3", "2"]
-    said = run_all(
-        *(
-            ([script, "1", count], {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": str(node)})
-            for node, count in enumerate(counts)
-        )
-    )
+    processes = [(["1", count], meeting | {"NODE_RANK": str(node)}) for node, count in enumerate(counts)]
+    said = run_all(nursery, script, *processes)
     together = "".join(said)
     assert together.count("The processes do not agree on how many they are.") == 1, together
     assert together.count("Traceback") == 1

@@ -115,7 +115,9 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     strategy: Any = "auto"
     if options.nodes * options.devices > 1:
         own = OwnCluster() if OwnCluster.detect() else None
-        strategy = DDPStrategy(cluster_environment=own, hang_timeout_s=options.hang_timeout)
+        strategy = DDPStrategy(
+            cluster_environment=own, hang_timeout_s=options.hang_timeout, start_method=options.start
+        )
     trainer = pl.Trainer(
         accelerator="cpu", devices=options.devices, num_nodes=options.nodes, strategy=strategy,
         max_epochs=EPOCHS, default_root_dir=options.folder, num_sanity_val_steps=0, log_every_n_steps=1,
@@ -146,6 +148,7 @@ def parse(*arguments: str) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--hang-timeout", type=float, default=30.0)
+    parser.add_argument("--start", default="popen")
     parser.add_argument("--hold", type=int, action="append", default=[], metavar="STEP")
     parser.add_argument("--crash", type=int, nargs=2, metavar=("STEP", "RANK"))
     return parser.parse_args(arguments)

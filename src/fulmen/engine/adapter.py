@@ -31,8 +31,8 @@ class Adapter(ABC):
         """What stands for several loggers where one is asked for."""
 
     @abstractmethod
-    def evaluation_loaders(self, given: Any) -> Any:
-        """What was given to evaluate on, as the Trainer shows it."""
+    def shown_loaders(self, kind: str, given: Any) -> Any:
+        """What was given to train or evaluate on, as the Trainer shows it."""
 
     @abstractmethod
     def make_step(self) -> Step | None:

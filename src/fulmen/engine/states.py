@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from fulmen.base.seams import AsksOutside
+
 
 class TrainerFn(str, Enum):
     """The method that was called; equal to the string that `setup(stage)` gets."""
@@ -59,7 +61,7 @@ class RunningStage(str, Enum):
 
 
 @dataclass
-class TrainerState:
+class TrainerState(metaclass=AsksOutside):
     """What a Trainer is doing."""
 
     status: TrainerStatus = TrainerStatus.INITIALIZING

@@ -166,6 +166,11 @@ class ProcessGroup(Collectives):
         return tensor if self._device is None else tensor.to(self._device)
 
 
+def read(numbers: Tensor) -> list[Any]:
+    """What has become of them in an operation: on a GPU, the operation may be under way."""
+    return numbers.tolist()
+
+
 def wait_for(work: Any, numbers: Tensor) -> list[int]:
     """The numbers that an operation fills in, when it is done."""
     work.wait()

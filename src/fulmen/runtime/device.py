@@ -137,8 +137,11 @@ def find_accelerator(wanted: str | Accelerator) -> Accelerator:
     return kind()
 
 
-def find_devices(accelerator: Accelerator, wanted: Devices) -> list[torch.device]:
-    """The devices that `wanted` names: a count, indices, `"0,1"`, `"auto"`, or -1 for all."""
+def find_devices(accelerator: Accelerator, wanted: Devices, *, local_rank: int = 0) -> list[torch.device]:
+    """The devices that `wanted` names: a count, indices, `"0,1"`, `"auto"`, or -1 for all.
+
+    Where one is asked for, and not which, processes of a host that run beside each other have one each.
+    """
     count = accelerator.device_count()
     if isinstance(wanted, str) and wanted != "auto":
         parts = [part.strip() for part in wanted.split(",") if part.strip()]
@@ -165,7 +168,7 @@ def find_devices(accelerator: Accelerator, wanted: Devices) -> list[torch.device
                 received=wanted,
                 expected=count,
             )
-        wanted = list(range(wanted))
+        wanted = [local_rank % count] if wanted == 1 else list(range(wanted))
     if not wanted:
         raise ConfigError("`devices` names no device.", received=repr(wanted))
     if len(set(wanted)) != len(wanted):

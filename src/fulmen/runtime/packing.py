@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fulmen.runtime.collectives import Collectives
+from fulmen.runtime.collectives import Collectives, read
 
 GATHER = "gather"
 """Not reduced: the tensors of all ranks are wanted, one by one."""
@@ -80,7 +80,7 @@ def combine_alike(
     message = torch.tensor(numbers, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     _put(runs, message, len(moments))
     message = collectives.all_reduce(message, "sum")
-    sum_1, squares_1, sum_2, squares_2 = map(int, message.tolist()[: len(moments)])
+    sum_1, squares_1, sum_2, squares_2 = map(int, read(message)[: len(moments)])
     # Numbers are the same where the mean of their squares is the square of their mean. These sums are exact.
     if sum_1**2 != squares_1 * collectives.size or sum_2**2 != squares_2 * collectives.size:
         return None
@@ -172,7 +172,7 @@ def _gather(lists: list[list[Tensor]], collectives: Collectives) -> list[list[li
     header = torch.frombuffer(bytearray(json.dumps(described).encode()), dtype=torch.uint8)
     data = [tensor.contiguous().reshape(-1).view(torch.uint8).to(device) for tensor in tensors]
     sent = torch.cat([header.to(device), *data])
-    lengths = collectives.all_gather(torch.tensor([header.numel(), sent.numel()], device=device)).tolist()
+    lengths = read(collectives.all_gather(torch.tensor([header.numel(), sent.numel()], device=device)))
     padded = sent.new_zeros(max(total for _, total in lengths))
     padded[: sent.numel()] = sent
     received = collectives.all_gather(padded)

@@ -21,6 +21,7 @@ from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import ports, watch
 from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.interfaces import address_towards, let_gloo_be_reached
+from fulmen.runtime.parting import Parting
 from fulmen.runtime.rollcall import Presence, RollCall, describe
 from fulmen.runtime.world import World
 
@@ -41,6 +42,7 @@ class _Meeting:
 
 
 _meeting: _Meeting | None = None
+_parting: Parting | None = None
 _stores: dict[tuple[str, int], Any] = {}
 """Kept as long as this process lives: others may still need rank 0's, and a next run meets there again."""
 _times_met: Counter[str] = Counter()
@@ -64,7 +66,7 @@ def connect(
     here; `url` asks for a meeting at a file (`file:///shared/path`). A group that is there already is used.
     Raises `DistributedError`, in each process that can hear it, with who is missing or there twice.
     """
-    global _meeting
+    global _meeting, _parting
     report.rank_zero_only.rank = world.rank  # pyright: ignore[reportFunctionMemberAccess]
     if distributed.is_initialized():
         _check_group(world)
@@ -84,14 +86,19 @@ def connect(
     _meeting = _Meeting(distributed.PrefixStore(name, store), world.size, file)
     let_gloo_be_reached(own, present)
     _make_group(_meeting.store, world, backend, timeout, device, wait_s)
+    _parting = Parting()
     report.info(f"{describe(present)}; {backend}")
 
 
 def disconnect() -> None:
     """Part: the group that `connect` has set up is no more, and the last to leave removes the file."""
+    global _parting
     watch.stop()
-    if _meeting is not None and distributed.is_initialized():  # another's group is another's to end
-        distributed.destroy_process_group()
+    if _parting is not None:  # another's group is another's to end
+        _parting.call_off()
+        _parting = None
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
     _leave_file()
 
 

@@ -18,7 +18,7 @@ from fulmen.errors import ConfigError
 from fulmen.runtime import watch
 from fulmen.runtime.clusters import ClusterEnvironment, LightningEnvironment, world_of
 from fulmen.runtime.collectives import Alone, ProcessGroup
-from fulmen.runtime.launch import InPlace, Launcher, Spawned, Subprocesses
+from fulmen.runtime.launch import InPlace, Launcher, Spawned, Subprocesses, runs_once_more
 from fulmen.runtime.rendezvous import connect
 from fulmen.runtime.world import World
 from fulmen.strategies.checkpoint_io import CheckpointIO, TorchCheckpointIO
@@ -143,7 +143,8 @@ class DDPStrategy(Strategy):
             raise join_error("sync_batchnorm=True, whose layers wait for one another in each step")
 
     def _find_launcher(self, environment: ClusterEnvironment) -> Launcher:
-        if environment.creates_processes_externally:
+        is_refused = self.start_method != "popen" and runs_once_more()  # by `Spawned`, when a run begins
+        if environment.creates_processes_externally and not is_refused:
             return InPlace()
         if self.start_method == "popen":
             return Subprocesses(environment, len(self._devices))

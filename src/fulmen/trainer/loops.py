@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fulmen.base.seams import outer
 
 if TYPE_CHECKING:
     from fulmen.trainer.view import RunView
@@ -58,6 +60,10 @@ class EpochLoopView:
         """Number of optimizer steps."""
         return self._trainer.global_step
 
+    @property
+    def _batches_that_stepped(self) -> int:
+        return self._trainer.logger_step  # by the name that who writes to a logger by hand asks for it
+
 
 class FitLoopView:
     """The limits of training, which may be set to train on, and its position."""
@@ -65,6 +71,13 @@ class FitLoopView:
     def __init__(self, trainer: RunView) -> None:
         self._trainer = trainer
         self.epoch_loop = EpochLoopView(trainer)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):  # what copy and pickle look for
+                raise AttributeError(name)
+            return outer().attribute(self, name)
 
     @property
     def max_epochs(self) -> int | None:

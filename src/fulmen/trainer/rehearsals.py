@@ -54,7 +54,7 @@ def rehearse(
     else:
         lifecycle.check_evaluation(run, step)
     with ExitStack() as stack:
-        stack.callback(model.attach, model._trainer, None)
+        stack.callback(LightningModule.attach, model, model._trainer, None)
         if run.datamodule is not None:
             stack.callback(setattr, run.datamodule, "trainer", run.datamodule.trainer)
         stack.enter_context(quiet._session(run, None))

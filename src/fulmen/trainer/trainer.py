@@ -147,7 +147,11 @@ class Trainer(RunView, metaclass=AsksOutside):
             accelerator = strategy.wanted_device.type
         self.accelerator = find_accelerator(accelerator)
         single = strategy == "single_device" or isinstance(strategy, SingleDeviceStrategy)
-        self._devices = find_devices(self.accelerator, 1 if single and devices == "auto" else devices)
+        environment = build.find_environment(strategy, environment)
+        self._devices = find_devices(
+            self.accelerator, 1 if single and devices == "auto" else devices,
+            local_rank=environment.local_rank() if environment.detect() else 0,
+        )  # fmt: skip
         self.strategy = build.make_strategy(
             strategy, self._devices, num_nodes, io=checkpoint_io, environment=environment,
             sync_batchnorm=sync_batchnorm,

@@ -273,8 +273,8 @@ class RunView(ArgumentsView):
         loaders = self._run.loaders.get(kind) if self._run else None
         if loaders is None:
             return None
-        adapter = self._run.adapter if self._run and kind != "train" else None
-        return loaders.given if adapter is None else adapter.evaluation_loaders(loaders.given)
+        adapter = self._run.adapter if self._run else None
+        return loaders.given if adapter is None else adapter.shown_loaders(kind, loaders.given)
 
     @property
     def train_dataloader(self) -> Any:

@@ -298,6 +298,30 @@ def test_mpi_that_deals_out_ranks(
     assert clusters.world_of(MPIEnvironment(), 2, 2) == World(rank, local_rank, 4, node, 2)
 
 
+@pytest.mark.parametrize("names", [OPEN_MPI, MPICH], ids=["Open MPI", "MPICH"])
+def test_mpirun_has_one_terminal(names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def speaking(num_devices: int, num_nodes: int, local_sizes: list[int]) -> list[int]:
+        places = [(local_rank, size) for size in local_sizes for local_rank in range(size)]
+        found = []
+        for rank, (local_rank, local_size) in enumerate(places):
+            numbers = map(str, (rank, len(places), local_rank, local_size))
+            put(monkeypatch, dict(zip(list(names)[:4], numbers, strict=True)))
+            environment = MPIEnvironment()
+            try:
+                environment.validate_settings(num_devices, num_nodes)
+            except ConfigError:
+                found += [rank] if environment.speaks_of(num_devices, num_nodes) else []
+        return found
+
+    assert speaking(3, 2, [2, 2]) == [0]
+    assert speaking(1, 2, [2, 2, 2]) == [0]
+    assert speaking(2, 2, [2, 2]) == [0]  # no MASTER_ADDR
+    monkeypatch.setenv("MASTER_ADDR", "alpha")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert speaking(2, 3, [2, 1, 3]) == [2, 3]
+    assert speaking(2, 2, [2, 2]) == []
+
+
 def test_processes_of_mpi_on_one_host_meet_at_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     one_host = OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "3"}
     put(monkeypatch, one_host | {"PMIX_NAMESPACE": "11", "PMIX_SERVER_TMPDIR": "/tmp/ompi/pid.7"})

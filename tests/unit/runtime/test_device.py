@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import fulmen as pl
+from fulmen.base import report
 from fulmen.errors import ConfigError
 from fulmen.runtime import device as devices
 from fulmen.runtime.device import (
@@ -204,3 +205,24 @@ def test_the_trainers_arguments_are_checked_at_once(arguments: Any, monkeypatch:
     only(monkeypatch)
     with pytest.raises(ConfigError):
         pl.Trainer(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(1, [1]), ("1", [1]), ([0], [0]), ("0,", [0]), ([2], [2]), (2, [0, 1]), ("auto", [0, 1, 2, 3])],
+)
+def test_one_device_is_that_of_the_process_unless_it_is_named(given: Any, expected: list[int]) -> None:
+    assert [device.index for device in find_devices(FourGPUs(), given, local_rank=1)] == expected
+    assert find_devices(FourGPUs(), 1, local_rank=6) == [torch.device("cuda", 2)]
+    assert find_devices(CPUAccelerator(), 1, local_rank=6) == [torch.device("cpu")]
+
+
+@pytest.mark.parametrize("strategy", ["auto", "single_device", "ddp"])
+def test_trainers_of_one_device_beside_each_other(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(report.rank_zero_only, "rank", 3)  # of a script that also trains on four
+    trainer = pl.Trainer(accelerator=FourGPUs(), devices=1, strategy=strategy, logger=False)
+    assert trainer.strategy.root_device == torch.device("cuda", 3)
+    assert trainer.world_size == 1
+    named = pl.Trainer(accelerator=FourGPUs(), devices=[0], strategy=strategy, logger=False)
+    assert named.strategy.root_device == torch.device("cuda", 0)

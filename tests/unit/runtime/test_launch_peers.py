@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from fulmen.base import report
 from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import rendezvous
 from fulmen.runtime.clusters import LightningEnvironment
-from fulmen.runtime.launch import Subprocesses, peers, subprocesses
+from fulmen.runtime.launch import Subprocesses, hydra, launcher, peers, subprocesses
+from fulmen.runtime.launch.launcher import Way
 from fulmen.runtime.launch.peers import Peers
 
 FINE = "pass"
@@ -26,6 +28,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAYS
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "_given_up", None)
+    monkeypatch.setattr(launcher, "_settled", {})
     for limit in ("GRACE_S", "END_OF_SCRIPT_S", "END_OF_FAILURE_S", "STOP_S"):
         monkeypatch.setattr(peers, limit, 0.5)
 
@@ -101,6 +104,22 @@ def test_after_an_error_here_nobody_else_is_to_blame(start: Any, caplog: pytest.
     fail_inside(group)
     assert group.end()
     assert not caplog.records
+
+
+def test_one_way_to_start_processes_in_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.rank_zero_only, "rank", 0)
+    for _ in range(2):
+        launcher.settle_on(Way.FUNCTION)
+    with pytest.raises(ConfigError, match="different ways") as caught:
+        launcher.settle_on(Way.SCRIPT)
+    assert f"expected: {Way.FUNCTION.value}" in str(caught.value)
+    monkeypatch.setattr(hydra, "output_folder", lambda: "of another job")
+    launcher.settle_on(Way.SCRIPT)
+    monkeypatch.setattr(hydra, "output_folder", lambda: "of a third job")
+    monkeypatch.setenv(report.RANK_VARIABLE, "1")
+    with pytest.raises(ConfigError, match="different ways"):
+        launcher.settle_on(Way.FUNCTION)
+    launcher.settle_on(Way.SCRIPT)
 
 
 def test_one_group_of_processes_for_a_script(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

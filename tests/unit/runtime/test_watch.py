@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,6 @@ from fulmen.runtime.collectives import Alone
 from fulmen.runtime.watch import ends, watcher
 from fulmen.runtime.watch.ends import Centre, Member
 from fulmen.runtime.watch.verdicts import Limits, Process
-from fulmen.runtime.watch.watcher import Glance
 from fulmen.runtime.watch.wire import LONGEST_MESSAGE_BYTES, Wire
 from fulmen.runtime.world import World
 
@@ -39,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """That a process would have been ended."""
     said: list[str] = []
-    monkeypatch.setattr(ends, "exit_at_once", lambda: said.append("ended"))
+    monkeypatch.setattr(ends, "exit_at_once", lambda code: said.append("ended"))
     return said
 
 
@@ -179,25 +176,35 @@ def test_what_strangers_say_is_no_message(said: bytes) -> None:
         assert heard is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-def test_glances_tell_work_from_rest() -> None:
-    program = "import sys; print(flush=True)\nfor line in sys.stdin:\n while True: pass"
-    with subprocess.Popen(
-        [sys.executable, "-S", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.readline()
-        wait_until(lambda: not Glance.at(process.pid).would_go_on)
-        before = Glance.at(process.pid)
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        wait_until(lambda: Glance.at(process.pid).processor_s > before.processor_s + 0.1)
-        assert Glance.at(process.pid).would_go_on
-        process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: not Glance.at(process.pid).would_go_on)
-        process.kill()
-    assert Glance.at(2**30) == Glance()
+def make_blind(member: Any) -> None:
+    member._at = lambda: 1 // 0
+    member._thread.join(WAIT_S)
+    assert not member._thread.is_alive()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_process_whose_watch_fails_says_so_and_is_left_alone(
+    pair: tuple[Centre, Member], rank: int, told: list[str], ended: list[str]
+) -> None:
+    make_blind(pair[rank])
+    (said,) = told
+    who = f"Rank 1 (pid {os.getpid()} on host)" if rank else "The run"
+    assert said.startswith(f"{who} is watched no more.")
+    assert "ZeroDivisionError" in said
+    other = pair[1 - rank]
+    if rank == 0:
+        other._thread.join(WAIT_S)  # it has nobody left to report to
+        assert not other._thread.is_alive()
+    else:
+        wait_until(lambda: other._seen[1].lost)
+    time.sleep(2 * watcher.BEAT_S)
+    error = fail(other)
+    for each in pair:
+        each.leave()
+    sys.excepthook(type(error), error, error.__traceback__)
+    assert len(told) == 2
+    assert "oops" in told[1]
+    assert not ended
 
 
 def test_nobody_watches_a_process_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import distributed
 
+from fulmen.runtime import collectives
 from fulmen.runtime.collectives import ProcessGroup, last_call
 from fulmen.runtime.watch import place
 from fulmen.runtime.watch.place import Place, Stillness, of_error, of_main_thread
@@ -42,7 +44,7 @@ def test_main_thread_is_found_in_its_hook() -> None:
 def raised_by(function: Callable[..., Any], *arguments: Any) -> BaseException:
     try:
         function(*arguments)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         return error
     raise AssertionError("It raises nothing.")
 
@@ -79,24 +81,70 @@ def test_backward_waits_for_the_gradients_of_others() -> None:
     assert found.wait == "the gradients of the others"
 
 
+def test_numbers_of_an_operation_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    last_call.note("all_reduce")
+    found = of_error(raised_by(collectives.read, torch.empty(2, device="meta")), [])
+    assert found.wait == f"all_reduce, operation {last_call.number} of the run's own"
+    assert found.may_spin
+
+
+def test_packing_is_work_and_no_wait() -> None:
+    send: Any = vars(distributed.distributed_c10d)["_object_to_tensor"]
+    found = of_error(raised_by(send, threading.Lock(), torch.device("cpu"), None), [])
+    assert found.stack[-1][2] == "_object_to_tensor"
+    assert found.wait is None
+
+
+def test_a_thread_may_spin_in_an_operation_but_computes_in_backward() -> None:
+    assert of_error(raised_by(distributed.barrier), []).may_spin
+    assert not of_error(raised_by(torch.ones(1).backward), []).may_spin
+
+
 def test_still_is_who_waits_in_one_place_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = {"now": 100.0, "used": 5.0}
+    clock = {"now": 100.0, "main": 5.0, "others": 2.0}
     monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
-    monkeypatch.setattr(time, "process_time", lambda: clock["used"])
-    monkeypatch.setattr(time, "thread_time", lambda: 0.0)
+    monkeypatch.setattr(time, "process_time", lambda: clock["main"] + clock["others"] + 1.0)
+    monkeypatch.setattr(time, "thread_time", lambda: 1.0)
+    monkeypatch.setattr(place, "_main_thread_s", lambda: clock["main"])
     stillness = Stillness()
 
-    def after(passed_s: float, wait: str | None, at: str = "step 1", used_s: float = 0.0) -> float:
+    def after(
+        passed_s: float, wait: str | None, at: str = "step 1", *,
+        main: float = 0.0, others: float = 0.0, may_spin: bool = False,
+    ) -> float:  # fmt: skip
         clock["now"] += passed_s
-        clock["used"] += used_s
-        return stillness.last((wait, at))
+        clock["main"] += main
+        clock["others"] += others
+        return stillness.last(Place([], wait=wait, may_spin=may_spin), at)
 
+    little, much = place.IDLE_SHARE / 2, place.IDLE_SHARE * 2
     assert after(1, "save") == 0
     assert after(1, "save") == 1
-    assert after(1, "save", used_s=place.IDLE_SHARE / 2) == 2
-    assert after(1, "save", used_s=place.IDLE_SHARE * 2) == 0
+    assert after(1, "save", main=little) == 2
+    assert after(1, "save", main=much) == 0
     assert after(1, "save") == 1
+    assert after(1, "save", others=much) == 0
+    assert after(1, "save", may_spin=True, main=1.0) == 1
+    assert after(1, "save", may_spin=True, main=1.0, others=little) == 2
+    assert after(1, "save", may_spin=True, main=1.0, others=much) == 0
+    assert after(1, "save", main=little) == 1
     assert after(1, "load") == 0
     assert after(1, "load", at="step 2") == 0
     assert after(1, None) == 0
     assert after(1, None) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, all threads are one")
+def test_the_main_threads_own_time() -> None:
+    def burn() -> float:
+        begun_s = time.thread_time()
+        while time.thread_time() < begun_s + 0.2:
+            pass
+        return place._main_thread_s()
+
+    before_s = place._main_thread_s()
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()
+    assert place._main_thread_s() < before_s + 0.15
+    assert burn() >= before_s + 0.2

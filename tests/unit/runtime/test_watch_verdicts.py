@@ -76,6 +76,19 @@ def test_these_may_go_on(signs: list[Sign]) -> None:
     assert verdict(seen(*signs)) is None
 
 
+def test_nothing_is_concluded_from_a_process_whose_watch_has_failed() -> None:
+    known = seen(waiting("save"), waiting("load"), BETWEEN_RUNS)
+    assert verdict(known) is not None
+    known[1].blind = known[1].lost = True
+    assert verdict(known) is None
+    known[1].heard_s = 0.0
+    assert verdict(known) is None
+    known[2].sign, known[2].lost = BUSY, True
+    died = Verdict(Kind.DIED, [2])
+    assert verdict(known) == died
+    assert "rank 1: is watched no more" in describe(died, known, NOW_S)
+
+
 @pytest.mark.parametrize(
     "signs",
     [

@@ -53,7 +53,7 @@ def world_of(environment: ClusterEnvironment, num_devices: int, num_nodes: int) 
     try:
         environment.validate_settings(num_devices, num_nodes)
     except ConfigError as error:
-        if not environment.speaks:
+        if not environment.speaks_of(num_devices, num_nodes):
             leave_to_others(error)
         raise
     environment.set_world_size(num_devices * num_nodes)

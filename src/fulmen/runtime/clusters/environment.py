@@ -68,9 +68,8 @@ class ClusterEnvironment(ABC):
                 expected="devices x num_nodes processes",
             )
 
-    @property
-    def speaks(self) -> bool:
-        """Whether this process tells of an error in the settings, which others have as well."""
+    def speaks_of(self, num_devices: int, num_nodes: int) -> bool:
+        """Whether this process tells that these settings do not fit: once in each terminal."""
         return True
 
     def teardown(self) -> None:
@@ -120,8 +119,7 @@ class ManagedEnvironment(ClusterEnvironment):
     def main_port(self) -> int:
         return number("MASTER_PORT")
 
-    @property
-    def speaks(self) -> bool:
+    def speaks_of(self, num_devices: int, num_nodes: int) -> bool:
         return self.local_rank() == 0  # another host may have been started otherwise
 
     def set_world_size(self, size: int) -> None:

@@ -25,6 +25,9 @@ class LSFEnvironment(ManagedEnvironment):
     def main_port(self) -> int:
         return number("MASTER_PORT") if is_set("MASTER_PORT") else ports.guessed(text("LSB_JOBID"))
 
+    def speaks_of(self, num_devices: int, num_nodes: int) -> bool:
+        return self.global_rank() == 0  # jsrun has one terminal
+
     def world_size(self) -> int:
         return number("JSM_NAMESPACE_SIZE")
 

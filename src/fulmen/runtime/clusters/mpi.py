@@ -47,6 +47,12 @@ class MPIEnvironment(ManagedEnvironment):
     def main_address(self) -> str:
         return environ.read("MASTER_ADDR") or ports.LOOPBACK  # on several hosts, it has to be set
 
+    def speaks_of(self, num_devices: int, num_nodes: int) -> bool:
+        # mpirun has one terminal. Where the number is wrong on this host alone, rank 0 knows nothing of it.
+        known_to_all = number(self._names.local_size) == num_devices
+        known_to_all |= self.world_size() != num_devices * num_nodes
+        return self.global_rank() == 0 if known_to_all else self.local_rank() == 0
+
     def world_size(self) -> int:
         return number(self._names.size)
 

@@ -65,8 +65,7 @@ class SLURMEnvironment(ManagedEnvironment):
         step = f"{text('SLURM_JOB_ID')}.{text('SLURM_STEP_ID')}.{self.restart_count()}"
         return ports.guessed(step)
 
-    @property
-    def speaks(self) -> bool:
+    def speaks_of(self, num_devices: int, num_nodes: int) -> bool:
         return self.global_rank() == 0  # srun has told all the same
 
     def world_size(self) -> int:

@@ -16,6 +16,12 @@ def current() -> Any:
     return module.HydraConfig.get() if module is not None and module.HydraConfig.initialized() else None
 
 
+def output_folder() -> str | None:
+    """Where the job that runs writes to, another one than all others; None without Hydra."""
+    settings = current()
+    return None if settings is None else settings.runtime.output_dir
+
+
 def write_resolved(settings: Any, names: Iterable[str]) -> str:
     """A new folder with the configuration of this run, under each of these names, for further processes.
 

@@ -7,9 +7,13 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from fulmen.base import environ
+from fulmen.base.report import RANK_VARIABLE, leave_to_others, own_rank
+from fulmen.errors import ConfigError
+from fulmen.runtime.launch import hydra
 
 
 class Launcher(ABC):
@@ -25,6 +29,41 @@ class InPlace(Launcher):
 
     def launch(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
+
+
+class Way(Enum):
+    """How a script comes to further processes."""
+
+    SCRIPT = 'the script once more for each further device ("ddp")'
+    FUNCTION = 'new processes for each run ("ddp_spawn", "ddp_fork", "ddp_notebook")'
+
+
+_settled: dict[str | None, Way] = {}
+"""In this script, or in each job of Hydra's in it."""
+
+
+def settle_on(way: Way) -> None:
+    """Raise `ConfigError` where this script has come to its processes in another way before.
+
+    The one way has processes that run the whole script, and would wait for those of the other.
+    """
+    settled = _settled.setdefault(hydra.output_folder(), Way.SCRIPT if runs_once_more() else way)
+    if settled is way:
+        return
+    error = ConfigError(
+        "The Trainers of one script cannot start their processes in different ways.",
+        received=way.value,
+        expected=f"{settled.value}, as before",
+        fix="the same strategy for all of them, or a script for each",
+    )
+    if own_rank():
+        leave_to_others(error)
+    raise error
+
+
+def runs_once_more() -> bool:
+    """Whether this process runs the script for a further device of the one that has started it."""
+    return environ.read(RANK_VARIABLE) is not None
 
 
 def fair_threads(num_processes: int) -> int:

@@ -17,8 +17,7 @@ from fulmen.base import report
 from fulmen.errors import DistributedError
 from fulmen.runtime import rendezvous
 from fulmen.runtime.launch.launcher import how_ended
-from fulmen.runtime.watch.place import IDLE_SHARE
-from fulmen.runtime.watch.watcher import Glance
+from fulmen.runtime.processes import exit_at_once, wait_for_those_at_work
 
 GRACE_S = 5.0
 """How long this process may go on after another one has failed: what it waits for may never come."""
@@ -76,7 +75,8 @@ class Peers:
             if self._failed_here or self._failure is not None:
                 self._wait(END_OF_FAILURE_S)
             else:
-                late = self._wait_for_those_at_work(END_OF_SCRIPT_S)
+                left = wait_for_those_at_work(self._wait, END_OF_SCRIPT_S)
+                late = [rank for rank, child in self._children.items() if child.pid in left]
         if late:
             ranks = " and ".join(f"Rank {rank}" for rank in late)
             self._failure = (
@@ -101,33 +101,22 @@ class Peers:
         if not self._outside.wait(GRACE_S):
             report.log.error("This process has not found out within %g s: all are ended.", GRACE_S)
             self._stop()
-            _exit_at_once()
+            exit_at_once(1)
 
     def _wait(self, limit_s: float) -> list[int]:
-        """The ranks of those that have not ended within the limit."""
+        """The pids of those that have not ended within the limit."""
         deadline_s = time.monotonic() + limit_s
         for watcher in self._watchers:
             if watcher is not threading.current_thread():
                 watcher.join(max(0.0, deadline_s - time.monotonic()))
-        return [rank for rank, child in self._children.items() if child.returncode is None]
-
-    def _wait_for_those_at_work(self, limit_s: float) -> list[int]:
-        """The ranks of those that have not ended, once none of them has computed for so long."""
-        used_s = self._processor_s()
-        while late := self._wait(limit_s):
-            before_s, used_s = used_s, self._processor_s()
-            if all(used_s[rank] - before_s[rank] <= IDLE_SHARE * limit_s for rank in late):
-                break
-        return late
-
-    def _processor_s(self) -> dict[int, float]:
-        return {rank: Glance.at(child.pid).processor_s for rank, child in self._children.items()}
+        return [child.pid for child in self._children.values() if child.returncode is None]
 
     def _stop(self) -> None:
         self._stopping = True
         for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
-            for rank in self._wait(0):
-                end(self._children[rank])
+            for child in self._children.values():
+                if child.returncode is None:
+                    end(child)
             self._wait(STOP_S)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -137,11 +126,4 @@ class Peers:
             return  # in a fork of this process
         all_well = self.end()
         if not all_well and getattr(sys, "last_value", None) is None:  # else an error sets the exit code
-            _exit_at_once()
-
-
-def _exit_at_once() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(1)
+            exit_at_once(1)

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
@@ -21,9 +22,10 @@ from fulmen.base import environ
 from fulmen.errors import ConfigError, DistributedError
 from fulmen.runtime import ports, watch
 from fulmen.runtime.clusters import ClusterEnvironment
-from fulmen.runtime.launch.launcher import Launcher, fair_threads, how_ended, place_variables
+from fulmen.runtime.launch.launcher import Launcher, Way, fair_threads, how_ended, place_variables, settle_on
 from fulmen.runtime.launch.parcel import Parcel, pack, unpack
 from fulmen.runtime.lifeline import tie_to_parent
+from fulmen.runtime.processes import wait_for_those_at_work
 
 StartMethod = Literal["spawn", "fork", "forkserver"]
 
@@ -33,8 +35,11 @@ SETTLE_S = 1.0
 REPORT_S = 5.0
 """How much longer, where the processes look after each other and have still to say what has happened."""
 
+END_OF_PROCESS_S = 30.0
+"""How long processes that have answered may do nothing and not end: they may have something to finish."""
+
 END_S = 5.0
-"""How long processes may take to end that have answered, or that were told to end."""
+"""How long they may take that were told to end."""
 
 INTERRUPTED_S = 2.0
 """The same after Ctrl-C, until they are told."""
@@ -64,6 +69,7 @@ class Spawned(Launcher):
                 fix="use no CUDA before (no tensor.cuda(), no torch.cuda.synchronize()), or "
                 'strategy="ddp_spawn"',
             )
+        settle_on(Way.FUNCTION)
         parcel = Parcel((function, *args))
         ranks: list[_Rank] = []
         try:
@@ -72,10 +78,13 @@ class Spawned(Launcher):
             result = _result(ranks)
         except BaseException as error:
             # Ctrl-C has reached the others as well, where it came from the terminal.
-            _end(ranks, patience_s=INTERRUPTED_S if isinstance(error, KeyboardInterrupt) else 0.0)
+            _join(ranks, INTERRUPTED_S if isinstance(error, KeyboardInterrupt) else 0.0)
             raise
-        _end(ranks, patience_s=END_S)
-        return result
+        else:
+            wait_for_those_at_work(partial(_join, ranks), END_OF_PROCESS_S)
+            return result
+        finally:
+            _end(ranks)
 
     def _start(self, parcel: Parcel) -> Iterator[_Rank]:
         environment, node = self._environment, self._environment.node_rank()
@@ -265,9 +274,8 @@ def _error_of(rank: _Rank, answer: _Answer, report: _Report) -> BaseException:
     return error
 
 
-def _end(ranks: list[_Rank], *, patience_s: float) -> None:
+def _end(ranks: list[_Rank]) -> None:
     try:
-        _join(ranks, patience_s)
         _stop(ranks, BaseProcess.terminate)
         _join(ranks, END_S)
     finally:
@@ -278,10 +286,12 @@ def _end(ranks: list[_Rank], *, patience_s: float) -> None:
             rank.pipe.close()
 
 
-def _join(ranks: list[_Rank], limit_s: float) -> None:
+def _join(ranks: list[_Rank], limit_s: float) -> list[int]:
+    """The pids of those that have not ended within the limit."""
     deadline_s = time.monotonic() + limit_s
     for rank in ranks:
         rank.process.join(max(0.0, deadline_s - time.monotonic()))
+    return [rank.process.pid for rank in ranks if rank.process.is_alive() and rank.process.pid is not None]
 
 
 def _stop(ranks: list[_Rank], how: Callable[[BaseProcess], None]) -> None:

@@ -17,7 +17,7 @@ from fulmen.errors import ConfigError
 from fulmen.runtime import lifeline, rendezvous
 from fulmen.runtime.clusters import ClusterEnvironment
 from fulmen.runtime.launch import hydra
-from fulmen.runtime.launch.launcher import Launcher, fair_threads, place_variables
+from fulmen.runtime.launch.launcher import Launcher, Way, fair_threads, place_variables, settle_on
 from fulmen.runtime.launch.peers import Peers
 from fulmen.runtime.launch.script import this_script
 
@@ -34,6 +34,7 @@ class Subprocesses(Launcher):
         self._num_processes = num_processes
 
     def launch(self, function: Callable[..., Any], *args: Any) -> Any:
+        settle_on(Way.SCRIPT)
         peers = _peers_of_this_script(self._environment, self._num_processes)
         own_threads = torch.get_num_threads()
         torch.set_num_threads(fair_threads(self._num_processes))
@@ -50,8 +51,7 @@ _started_for: tuple[int, str | None] | None = None
 
 def _peers_of_this_script(environment: ClusterEnvironment, num_processes: int) -> Peers:
     global _peers, _started_for
-    settings = hydra.current()
-    wanted = (num_processes, None if settings is None else settings.runtime.output_dir)
+    wanted = (num_processes, hydra.output_folder())
     if _peers is not None and _started_for is not None and _started_for != wanted:
         if _started_for[1] == wanted[1]:
             raise ConfigError(

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from fulmen.runtime.lifeline import tie_to_parent
+from fulmen.runtime.processes import exit_at_once
 from fulmen.runtime.watch.verdicts import GATHER_S, Kind, Limits, Process, Seen, Verdict, describe, reach
-from fulmen.runtime.watch.watcher import Tell, Watcher, exit_at_once
+from fulmen.runtime.watch.watcher import EXIT_CODE, Tell, Watcher
 from fulmen.runtime.watch.wire import Wire
 
 LAST_S = 1.5
@@ -138,7 +139,7 @@ class Centre(Watcher):
             for key, _ in self._selector.select(REAP_S):
                 key.data()
         time.sleep(REAP_S)
-        exit_at_once()
+        exit_at_once(EXIT_CODE)
 
     def _send(self, message: dict[str, Any]) -> None:
         for wire in list(self._wires.values()):
@@ -163,7 +164,7 @@ class Member(Watcher):
         self._selector.register(wire.connection, selectors.EVENT_READ, self._receive)
 
     def enter(self, at: Callable[[], str], hooks: Iterable[str], outer: int) -> None:
-        if self._is_tied and self._depth == 0:
+        if self._is_tied and self._depth == 0 and self._thread.is_alive():
             tie_to_parent(tied=False)  # else nobody would be left to tell what became of rank 0
         super().enter(at, hooks, outer)
 
@@ -172,7 +173,7 @@ class Member(Watcher):
         if self._is_tied and self._depth == 0:
             tie_to_parent()
             if os.getppid() != self._everybody[0].pid:
-                exit_at_once()
+                exit_at_once(EXIT_CODE)
 
     def announce(self, message: dict[str, Any]) -> None:
         self._send(message)
@@ -193,6 +194,8 @@ class Member(Watcher):
                 self._conclude(Verdict(Kind(message["verdict"]), message["ranks"]), time.monotonic())
                 self._decided.set()
                 self._due_s = 0.0
+            elif "blind" in message:
+                self._stopping = True  # nobody is left to report to
             else:
                 self._take(0, message)
         if said is None:
@@ -222,7 +225,7 @@ class Member(Watcher):
     def _end(self) -> None:
         self._send({"uncaught": True})
         self._kill_silent(self._kills)
-        exit_at_once()
+        exit_at_once(EXIT_CODE)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._wire.send(message)

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 import torch.distributed
 import torch.nn.parallel.distributed
 
 from fulmen.runtime import collectives
+from fulmen.runtime.processes import IDLE_SHARE
 
 MOST_LINES = 40
 """Of a stack: the innermost ones tell what goes on."""
-
-IDLE_SHARE = 0.03
-"""Of a CPU's time: a process that uses less computes nothing, and sends or receives nothing of any size."""
 
 Line = tuple[str, int, str]
 """A file, a line number, and the function."""
@@ -34,6 +31,9 @@ _OURS = str(Path(__file__).parents[2]) + os.sep
 _TALK = str(Path(torch.distributed.__file__).parent) + os.sep
 _LOG = _TALK + "c10d_logger.py"
 """Wraps the operations."""
+_OPERATIONS = (torch.distributed.distributed_c10d.__file__, collectives.__file__)
+_PACKING = ("_object_to_tensor", "_tensor_to_object")
+"""Of torch's: the work before anything is sent, and when all has come."""
 _PARALLEL = torch.nn.parallel.distributed.__file__
 _BACKWARD = str(Path(torch.__file__).parent / "autograd" / "graph.py")
 
@@ -51,6 +51,8 @@ class Place:
 
     The same words in another process mean the same operation.
     """
+    may_spin: bool = False
+    """Whether all that the thread does there is to wait, even if it uses its processor: so CUDA waits."""
 
     def describe(self) -> str:
         """The stack as a traceback shows it, of torch's own lines only the innermost."""
@@ -86,7 +88,8 @@ def _place(frames: list[tuple[FrameType, int]], hooks: Iterable[str]) -> Place:
     ]
     known = frozenset(hooks)
     hook = next((function for _, _, function in reversed(stack) if function in known), None)
-    return Place(stack, hook, _find_wait(stack))
+    wait = _find_wait(stack)
+    return Place(stack, hook, wait, may_spin=wait is not None and stack[-1][0] in _OPERATIONS)
 
 
 def _find_wait(stack: list[Line]) -> str | None:
@@ -98,12 +101,13 @@ def _find_wait(stack: list[Line]) -> str | None:
     if file == collectives.__file__ and function == collectives.wait_for.__name__:
         return "an answer of the others"
     calls = list(takewhile(_is_of_torchs_talk, reversed(stack)))  # the innermost first
-    if all(line[0] == _LOG for line in calls):
+    torchs = [function for file, _, function in calls if file != _LOG]
+    if calls and (not torchs or torchs[0] in _PACKING):
         return None
     if len(calls) < len(stack) and stack[-len(calls) - 1][0] == collectives.__file__:
         call = collectives.last_call
         return f"{call.name}, operation {call.number} of the run's own"
-    return f"{next(line[2] for line in reversed(calls) if line[0] != _LOG)} of torch.distributed"
+    return f"{torchs[-1]} of torch.distributed" if torchs else None
 
 
 def _is_of_torchs_talk(line: Line) -> bool:
@@ -113,19 +117,28 @@ def _is_of_torchs_talk(line: Line) -> bool:
 class Stillness:
     """For how long a process has been at rest: in one wait, at one step, computing nothing meanwhile.
 
-    Asked regularly by one thread, whose own work does not count.
+    Asked regularly by one thread, whose own work does not count; nor does a main thread that spins in a wait.
     """
 
     def __init__(self) -> None:
-        self._waits_for: Any = None
+        self._waits_for: tuple[str | None, str] | None = None
         self._begun_s = self._asked_s = time.monotonic()
-        self._used_s = 0.0
+        self._main_s = self._others_s = 0.0
 
-    def last(self, waits_for: tuple[str | None, str]) -> float:
-        """Seconds, given what is waited for (None for nothing) and how far the work has come."""
-        now_s, used_s = time.monotonic(), time.process_time() - time.thread_time()
-        idle = used_s - self._used_s <= IDLE_SHARE * (now_s - self._asked_s)
-        if not idle or waits_for[0] is None or waits_for != self._waits_for:
+    def last(self, place: Place, at: str) -> float:
+        """Seconds, given where the main thread is and how far the work has come."""
+        waits_for, now_s, main_s = (place.wait, at), time.monotonic(), _main_thread_s()
+        others_s = time.process_time() - time.thread_time() - main_s
+        used_s = others_s - self._others_s + (0.0 if place.may_spin else main_s - self._main_s)
+        is_idle = used_s <= IDLE_SHARE * (now_s - self._asked_s)
+        if not is_idle or place.wait is None or waits_for != self._waits_for:
             self._begun_s = now_s
-        self._waits_for, self._asked_s, self._used_s = waits_for, now_s, used_s
+        self._waits_for, self._asked_s, self._main_s, self._others_s = waits_for, now_s, main_s, others_s
         return now_s - self._begun_s
+
+
+def _main_thread_s() -> float:
+    """The processor time of the main thread, where it can be told from that of others."""
+    if sys.platform != "linux":
+        return 0.0
+    return time.clock_gettime(time.pthread_getcpuclockid(threading.main_thread().ident or 0))

@@ -10,7 +10,9 @@ A process that is slow is left alone, however long it takes. What ends a run is 
 - All are stuck: each of them waits inside an operation with others (its stack tells), has got no further and
   has computed nothing all that time, or else has left the run or died, so that it will not come; and they do
   not all wait in the same operation, which a slow network may merely delay. Nobody is left who could free
-  another one.
+  another one. (Who waits for a GPU spins: what the main thread uses in an operation does not count.)
+
+A process whose watch has failed is left out: of what nothing is known, nothing can be concluded.
 """
 
 from __future__ import annotations
@@ -100,13 +102,15 @@ class Seen:
     """When it was heard of last, by the clock of who has heard it."""
     lost: bool = False
     """Whether its connection was closed."""
+    blind: bool = False
+    """Whether its watch has failed, and nothing is known of it any more."""
     failure: Failure | None = None
     failed_s: float = 0.0
 
     @property
     def died(self) -> bool:
         """Whether it has ended in the middle of a run, and has not said why."""
-        return self.lost and self.sign.inside and self.failure is None
+        return self.lost and self.sign.inside and self.failure is None and not self.blind
 
 
 class Kind(Enum):
@@ -128,18 +132,21 @@ class Verdict:
 
 def reach(seen: Mapping[int, Seen], now_s: float, limits: Limits, *, all_are_seen: bool) -> Verdict | None:
     """The verdict on the processes that are known; None as long as they may go on."""
+    known = {rank: each for rank, each in seen.items() if not each.blind}
     silent = [
-        rank for rank, each in seen.items() if not each.lost and now_s - each.heard_s > limits.patience_s
+        rank for rank, each in known.items() if not each.lost and now_s - each.heard_s > limits.patience_s
     ]
-    dead = [rank for rank, each in seen.items() if each.died]
-    failed = {rank: each.failure for rank, each in seen.items() if each.failure is not None}
+    dead = [rank for rank, each in known.items() if each.died]
+    failed = {rank: each.failure for rank, each in known.items() if each.failure is not None}
     if dead:
         return Verdict(Kind.DIED, dead)
     if failed:
-        return Verdict(Kind.FAILED, _first_causes(seen, failed))
-    if silent and any(each.sign.inside and not each.lost for each in seen.values()):
+        return Verdict(Kind.FAILED, _first_causes(known, failed))
+    if silent and any(each.sign.inside and not each.lost for each in known.values()):
         return Verdict(Kind.SILENT, silent)
-    return Verdict(Kind.STUCK, []) if _are_stuck(seen, limits, all_are_seen=all_are_seen) else None
+    if len(known) == len(seen) and _are_stuck(seen, limits, all_are_seen=all_are_seen):
+        return Verdict(Kind.STUCK, [])
+    return None
 
 
 def _first_causes(seen: Mapping[int, Seen], failed: Mapping[int, Failure]) -> list[int]:
@@ -229,6 +236,8 @@ def _where(others: Iterable[Seen], *, with_stacks: bool = False) -> list[str]:
 
 def _doing(each: Seen) -> str:
     failure, sign = each.failure, each.sign
+    if each.blind:
+        return "is watched no more"
     if failure is not None and failure.place.wait is None:
         return f"failed{situation(failure.at, failure.place)}: {failure.error}"
     if failure is not None:

@@ -24,12 +24,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any
 
 from fulmen.base import report
-from fulmen.runtime.watch.place import IDLE_SHARE, Place, Stillness, of_error, of_main_thread
+from fulmen.runtime.processes import IDLE_SHARE, Glance
+from fulmen.runtime.watch.place import Place, Stillness, of_error, of_main_thread
 from fulmen.runtime.watch.verdicts import (
     GATHER_S,
     Failure,
@@ -176,6 +177,7 @@ class Watcher(ABC):
     def _work(self) -> None:
         interval_s = BEAT_S * max(1.0, len(self._everybody) / PROCESSES_PER_BEAT)
         last_s = time.monotonic()
+        last_word = "blind"
         try:
             while not self._stopping:
                 for key, _ in self._selector.select(max(0.0, self._due_s - time.monotonic())):
@@ -188,8 +190,13 @@ class Watcher(ABC):
                         each.heard_s = max(each.heard_s, now_s)
                 last_s, self._due_s = now_s, now_s + interval_s
                 self._beat(now_s)
+            last_word = "over"
+        except Exception:
+            left = str(self._own) if self._own.rank else "The run"
+            speak(f"{left} is watched no more. If it hangs, nobody will know:\n{traceback.format_exc()}")
         finally:
-            self._hang_up()
+            self._send({last_word: True})
+            self.forget()
 
     def _answer_bell(self) -> None:
         self._bell.recv(64)
@@ -216,7 +223,7 @@ class Watcher(ABC):
         run, inside = self._run, self._depth > 0
         place = of_main_thread(self._hooks, self._outer) if inside else Place([])
         at = self._at() if inside else ""
-        return Sign(run, inside, at, self._stillness.last((place.wait, f"{run} {at}")), place)
+        return Sign(run, inside, at, self._stillness.last(place, f"{run} {at}"), place)
 
     def _hear_those_at_work(self, now_s: float) -> None:
         """Whoever is silent and at work is in a function that keeps the interpreter to itself, or starved."""
@@ -255,6 +262,8 @@ class Watcher(ABC):
             each.sign = replace(each.sign, run=message["left"], inside=False, still_s=0.0)
         elif "over" in message:
             each.lost, each.sign = True, replace(each.sign, inside=False)
+        elif "blind" in message:
+            each.blind = True
         elif "failed" in message:
             each.failure = failure_of(message["failed"])
             each.failed_s = now_s
@@ -306,10 +315,6 @@ class Watcher(ABC):
     def _end(self) -> None:
         """End this process."""
 
-    def _hang_up(self) -> None:
-        self._send({"over": True})
-        self.forget()
-
 
 def sign_of(said: dict[str, Any]) -> Sign:
     """What was sent as a dict."""
@@ -321,42 +326,8 @@ def failure_of(said: dict[str, Any]) -> Failure:
     return Failure(**{**said, "place": Place(**said["place"])})
 
 
-@dataclass(frozen=True)
-class Glance:
-    """A process of this host as the kernel shows it; on other systems than Linux, nothing is seen."""
-
-    processor_s: float = 0.0
-    """The processor time that it has used."""
-    would_go_on: bool = False
-    """Whether it only waits for a processor, or for a disk or a page of memory."""
-
-    @classmethod
-    def at(cls, pid: int) -> Glance:
-        """How it is now."""
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            return cls()
-        return cls((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] in ("R", "D"))
-
-
 def speak(text: str) -> None:
     """Print, unless what would print is stuck as well."""
     speaker = threading.Thread(target=report.log.error, args=("%s", text), daemon=True)
     speaker.start()
     speaker.join(ANSWER_S)
-
-
-def exit_at_once() -> None:
-    """End this process, with what it has printed on the screen if that can be done."""
-    flusher = threading.Thread(target=_flush, daemon=True)
-    flusher.start()
-    flusher.join(ANSWER_S / 2)
-    os._exit(EXIT_CODE)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
