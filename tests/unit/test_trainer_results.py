@@ -84,6 +84,14 @@ def test_least_that_is_trained(tmp_path: Path, least: dict[str, int], steps: int
     assert (result.steps, result.stopped_because) == (steps, "asked")
 
 
+@pytest.mark.filterwarnings("ignore:`min_")
+@pytest.mark.parametrize(
+    ("limits", "steps"), [({"max_epochs": 1, "min_epochs": 2}, 3), ({"max_steps": 2, "min_steps": 4}, 2)]
+)
+def test_most_that_is_less_than_the_least(tmp_path: Path, limits: dict[str, int], steps: int) -> None:
+    assert run(tmp_path, **limits).steps == steps
+
+
 @pytest.mark.parametrize(
     ("hook", "steps"),
     [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from fulmen.base.report import warn
 from fulmen.errors import ConfigError, did_you_mean
 
 Limit = int | float
@@ -85,7 +86,7 @@ class FitOptions:
         for unit in ("epochs", "steps"):
             least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if least is not None and most is not None and 0 <= most < least:
-                raise ConfigError(f"`min_{unit}` is more than `max_{unit}`.", received=f"{least} > {most}")
+                warn(f"`min_{unit}` is more than `max_{unit}`, {least} > {most}: training ends at the latter.")
 
     @property
     def epoch_limit(self) -> float:
