@@ -274,6 +274,18 @@ def test_behind_a_url(tmp_path: Path) -> None:
         files.remove(folder)
 
 
+def test_empty_path_of_a_saver_that_has_saved_nothing(tmp_path: Path) -> None:
+    with pytest.warns(FulmenWarning, match="no checkpoint is loaded"):
+        assert train(tmp_path, ckpt_path=ModelCheckpoint().best_model_path) == (None, 0)
+    module = Scripted()
+    with torch.no_grad():
+        module.layer.weight.fill_(5)
+    trainer = make_trainer(tmp_path)
+    with pytest.warns(FulmenWarning, match="no checkpoint is loaded"):
+        trainer.validate(module, batches(1), ckpt_path="")
+    assert (module.layer.weight == 5).all()
+
+
 @pytest.mark.parametrize("ckpt_path", ["auto", "last"])
 @pytest.mark.parametrize("method", ["validate", "test", "predict"])
 def test_to_look_at_weights_there_have_to_be_some(method: str, ckpt_path: str, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class FitOptions:
         for unit in ("epochs", "steps"):
             least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if least is not None and most is not None and 0 <= most < least:
-                warn(f"`min_{unit}` is more than `max_{unit}`, {least} > {most}: training ends at the latter.")
+                warn(f"`min_{unit}` is more than `max_{unit}`, {least} > {most}: the latter wins.")
 
     @property
     def epoch_limit(self) -> float:

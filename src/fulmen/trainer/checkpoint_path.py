@@ -37,7 +37,7 @@ def find_checkpoint_to_fit(
     path, content = _newest_intact(trainer, dict.fromkeys(known), to_train=True)
     if path is None and not wants_newest:
         _tell_savers(trainer, None)
-        return None if ckpt_path is None else _resolve(trainer, ckpt_path)
+        return _resolve(trainer, ckpt_path)
     _tell_savers(trainer, path)
     if path is not None:
         positions = content.get(OWN_KEY, {}).get("loggers", ())
@@ -52,7 +52,7 @@ def find_checkpoint_to_fit(
 def find_checkpoint_to_evaluate(trainer: Trainer, ckpt_path: files.AnyPath | None) -> str | None:
     """The checkpoint whose weights are looked at; None for the present ones."""
     if ckpt_path not in ("last", "auto"):
-        return None if ckpt_path is None else _resolve(trainer, ckpt_path)
+        return _resolve(trainer, ckpt_path)
     path, _ = _newest_intact(trainer, _candidates(trainer), to_train=False)
     if path is None:
         raise ConfigError(f"{_NOTHING_FOUND}.", received=f"ckpt_path={ckpt_path!r}")
@@ -76,7 +76,12 @@ def path_when_interrupted(trainer: Trainer, requeue: Requeue | None = None) -> s
 _NOTHING_FOUND = "No checkpoint was found in any folder that this Trainer saves to"
 
 
-def _resolve(trainer: Trainer, ckpt_path: files.AnyPath) -> str:
+def _resolve(trainer: Trainer, ckpt_path: files.AnyPath | None) -> str | None:
+    if ckpt_path is None:
+        return None
+    if ckpt_path == "":
+        warn("ckpt_path='', as of a ModelCheckpoint that has saved nothing: no checkpoint is loaded.")
+        return None
     if ckpt_path == "best":
         path = _best(trainer)
         info(f"ckpt_path='best' is {path}")
