@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ from .launch_meeting import meet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+
+
+@pytest.fixture
+def no_process_is_left() -> Iterator[None]:
+    """Of this process's children; ranks that wait for other tests were there before."""
+    before = set(multiprocessing.active_children())
+    yield
+    assert set(multiprocessing.active_children()) == before
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +150,7 @@ def test_the_rank_that_died_is_named_and_not_the_one_that_complains() -> None:
 
 
 @needs_fork
+@pytest.mark.usefixtures("no_process_is_left")
 def test_processes_that_do_not_want_to_end_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(reader: Any, writer: Any) -> None:
         if rank() == 1:
@@ -155,7 +164,6 @@ def test_processes_that_do_not_want_to_end_are_killed(monkeypatch: pytest.Monkey
     reader, writer = multiprocessing.Pipe(duplex=False)
     with reader, writer, pytest.raises(ValueError, match="enough"):
         launch(work, reader, writer)
-    assert not multiprocessing.active_children()
 
 
 @needs_fork
@@ -180,6 +188,7 @@ def test_processes_that_have_answered_may_finish_what_they_do(
 
 
 @needs_fork
+@pytest.mark.usefixtures("no_process_is_left")
 def test_processes_that_have_answered_and_do_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> str:
         threading.Thread(target=time.sleep, args=(60,)).start()
@@ -187,17 +196,16 @@ def test_processes_that_have_answered_and_do_nothing_are_ended(monkeypatch: pyte
 
     monkeypatch.setattr(spawned, "END_OF_PROCESS_S", 0.5)
     assert launch(work) == "an answer"
-    assert not multiprocessing.active_children()
 
 
 @needs_fork
+@pytest.mark.usefixtures("no_process_is_left")
 def test_interrupted_wait_ends_the_processes() -> None:
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         launch(time.sleep, 60)
     timer.join()
-    assert not multiprocessing.active_children()
 
 
 class Part:
