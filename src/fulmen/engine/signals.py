@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,8 @@ class SignalWatch:
             raise KeyboardInterrupt
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self._attendant is None:
+            self._let_workers_end()
         before, _ = self._handlers[signum]
         if signum == signal.SIGINT:
             self.presses += 1
@@ -196,10 +198,17 @@ class SignalWatch:
             else:
                 self.noted = signum
         if self._attendant is None:
-            if sys.platform != "win32" and callable(signal.getsignal(signal.SIGCHLD)):
-                self._replace(signal.SIGCHLD, signal.SIG_DFL)  # a worker that got the signal too is no error
             self._attendant = threading.Thread(target=self._attend, daemon=True)
             self._attendant.start()
+
+    def _let_workers_end(self) -> None:
+        """Workers that got the signal as well are no error, for which torch would take their end."""
+        done = sys.platform == "win32"
+        while not done:
+            with suppress(RuntimeError):  # torch's: one has ended just now
+                if callable(signal.getsignal(signal.SIGCHLD)):
+                    self._replace(signal.SIGCHLD, signal.SIG_DFL)
+                done = True
 
     @property
     def _waits_in_vain(self) -> bool:

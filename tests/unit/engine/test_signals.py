@@ -132,6 +132,43 @@ def test_what_a_handler_of_before_raises_comes_after_the_save(tmp_path: Path) ->
     assert torch.load(tmp_path / "interrupted.ckpt", weights_only=True)["global_step"] == 2
 
 
+@pytest.mark.parametrize("moment", ["before torch is told", "after"])
+def test_workers_that_the_signal_ends_as_well(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch raises an error for a worker that was killed; here, one ends while the signal is being handled."""
+    find_handler = signal.getsignal
+    endings = ["worker"]
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+    def let_one_end(*_: Any) -> None:
+        if endings:
+            endings.pop()
+            send(signal.SIGCHLD)
+
+    def find_slowly(signum: int) -> Any:
+        if signum == signal.SIGCHLD:
+            let_one_end()
+        return find_handler(signum)
+
+    chld = signal.signal(signal.SIGCHLD, fail)
+    if moment == "after":
+        signal.signal(TERM, let_one_end)
+    else:
+        monkeypatch.setattr(signal, "getsignal", find_slowly)
+    try:
+        with pytest.raises(SystemExit, match="^143$"):
+            make_trainer(tmp_path, **saver(tmp_path)).fit(sends_in_step(TERM), batches(3))
+    finally:
+        monkeypatch.undo()
+        signal.signal(signal.SIGCHLD, chld)
+        signal.signal(TERM, signal.SIG_DFL)
+    assert not endings
+    assert (tmp_path / "interrupted.ckpt").exists()
+
+
 def test_the_first_signal_counts(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as raised:
         make_trainer(tmp_path).fit(sends_in_step(signal.SIGUSR2, TERM), batches(3))
