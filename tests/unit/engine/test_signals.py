@@ -136,7 +136,7 @@ def test_what_a_handler_of_before_raises_comes_after_the_save(tmp_path: Path) ->
 def test_workers_that_the_signal_ends_as_well(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch raises an error for a worker that was killed; here, one ends while the signal is being handled."""
+    """Torch raises an error for a worker that was killed; here, one ends while the signal is handled."""
     find_handler = signal.getsignal
     endings = ["worker"]
 
@@ -159,7 +159,7 @@ def test_workers_that_the_signal_ends_as_well(
     else:
         monkeypatch.setattr(signal, "getsignal", find_slowly)
     try:
-        with pytest.raises(SystemExit, match="^143$"):
+        with pytest.raises(SystemExit, match=r"^143$"):
             make_trainer(tmp_path, **saver(tmp_path)).fit(sends_in_step(TERM), batches(3))
     finally:
         monkeypatch.undo()
