@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from .network import Network, missing, running
+from .training import parse, train
 
 
 @pytest.fixture
@@ -18,6 +19,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         pytest.skip(reason)
     with running(tmp_path_factory.mktemp("network"), ("alpha", "beta", "gamma")) as switch:
         yield switch
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process comes to."""
+    if missing() is not None:
+        pytest.skip(str(missing()))
+    return train(parse(str(tmp_path_factory.mktemp("alone"))))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,14 +14,11 @@ from .test_training import (
     PATIENCE_S,
     TRAINING,
     VARIABLES,
-    alone,
     check_ended_well,
     check_is_as,
     results,
     wait_for,
 )
-
-__all__ = ["alone"]
 
 SHELL = str(Path(__file__).with_name("remote_shell.py"))
 PLACE = {"MASTER_ADDR": "alpha", "MASTER_PORT": "29500"}

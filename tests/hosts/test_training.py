@@ -80,14 +80,6 @@ def size_at(folder: Path, step: int, rank: int = 0) -> int:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process comes to."""
-    if missing() is not None:
-        pytest.skip(str(missing()))
-    return train(parse(str(tmp_path_factory.mktemp("alone"))))
-
-
-@pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two processes of one host come to, with dropout, and nothing happens to them."""
     if missing() is not None:

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from fulmen.base.generators import isolate_rng
 from fulmen.base.report import warn
 from fulmen.base.tree import move
+from fulmen.core.modes import remember_modes
 from fulmen.errors import ConfigError, UsageError
 from fulmen.precision.full import FullPrecision
 from fulmen.precision.precision import Precision
@@ -252,15 +253,14 @@ def _watch(module: nn.Module, counter: FlopCounterMode, seen: dict[nn.Module, _P
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; modes, buffers and random numbers are as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+    put_modes_back = remember_modes(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if not is_lazy(buffer)]
     model.eval()
     try:
         with isolate_rng():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        put_modes_back()
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.base.overrides import is_overridden
+from fulmen.core.modes import remember_modes
 from fulmen.core.module import LightningModule
 from fulmen.engine.data import (
     END,
@@ -172,7 +173,7 @@ def batch_transfer(run: Run) -> Callable[[Any, int], Any] | None:
 @contextmanager
 def evaluation_mode(run: Run, stage: str) -> Iterator[None]:
     """Inside, the module is in evaluation mode; afterwards each of its layers is in the mode it was in."""
-    modes = [(module, module.training) for module in run.module.modules()]
+    put_modes_back = remember_modes(run.module)
     method(run, run.module, f"on_{stage}_model_eval")()
     restore = f"on_{stage}_model_train"
     own_restore = stage != "predict" and is_overridden(restore, run.module, LightningModule)
@@ -185,8 +186,7 @@ def evaluation_mode(run: Run, stage: str) -> Iterator[None]:
         raise
     finally:
         if not own_restore:
-            for module, training in modes:
-                module.training = training
+            put_modes_back()
 
 
 def gradients_off(run: Run) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from fulmen.base.tree import move
 from fulmen.compat.spelling import say_modern
+from fulmen.core.modes import remember_modes
 from fulmen.errors import UsageError
 
 
@@ -50,14 +51,13 @@ def to_onnx(self: Any, file_path: Any = None, input_sample: Any = None, **kwargs
 @contextmanager
 def _evaluating(module: Any) -> Iterator[None]:
     """In evaluation mode and without gradients; each part's own mode comes back."""
-    modes = {part: part.training for part in module.modules()}
+    put_modes_back = remember_modes(module)
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for part, mode in modes.items():
-            part.training = mode
+        put_modes_back()
 
 
 def _inputs(module: Any, given: Any) -> Any:
