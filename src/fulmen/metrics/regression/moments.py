@@ -20,6 +20,9 @@ from fulmen.metrics.folding import States
 from fulmen.metrics.regression.blocks import ErrorMetric, blocks
 from fulmen.metrics.regression.inputs import check_shapes, paired
 
+_FAR = 1e4
+"""A mean is far from zero whose square is so many times the variance: four of sixteen digits are at stake."""
+
 
 class Moments(NamedTuple):
     """What is known of samples of (prediction, target), for each output."""
@@ -63,26 +66,64 @@ def _pair(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return preds, target
 
 
-def _moments_of(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Iterator[Moments]:
-    """The moments of each of several parts: predictions and targets of shape `(N,)` or `(N, outputs)`."""
+def _moments_of(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Iterable[Moments]:
+    """The moments of parts, together or each: predictions and targets of shape `(N,)` or `(N, outputs)`."""
+    parts = list(parts)
+    may_look = not torch.is_grad_enabled() and all(p.is_cpu and type(p) is Tensor for p, _ in parts)
+    if may_look and (moments := _about_zero(parts, dtype)):
+        return [moments]
+    return map(_about_mean, _in_rows(parts, dtype))
+
+
+def _in_rows(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Iterator[Tensor]:
+    """The values of each part, shape (outputs, 2, N), which may be written over, as the next part does."""
     room = torch.empty(0)
     for preds, target in parts:
         if preds.ndim == 2:
             preds, target = preds.t(), target.t()
         shape = (len(preds) if preds.ndim == 2 else 1, 2, preds.shape[-1])
+        if torch.is_grad_enabled():  # a graph has need of the values of every part
+            yield torch.stack((preds, target), -2).to(dtype).view(shape)
+            continue
         if room.shape != shape:  # as for the first part, and for the last
             room = torch.empty(shape, dtype=dtype, device=preds.device)
             rows = room[:, 0], room[:, 1]
-            count = torch.full((), shape[-1], dtype=torch.int64, device=preds.device)
-        if torch.is_grad_enabled():  # a graph has need of the values of every part
-            values = torch.stack((preds, target), -2).to(dtype).view(shape)
-        else:
-            rows[0].copy_(preds)
-            rows[1].copy_(target)
-            values = room
-        mean = values.sum(-1, keepdim=True) / max(shape[-1], 1)
-        deviations = values.sub_(mean)
-        yield Moments(count, mean.squeeze(-1), torch.bmm(deviations, deviations.mT))
+        rows[0].copy_(preds)
+        rows[1].copy_(target)
+        yield room
+
+
+def _about_zero(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Moments | None:
+    """The moments of all parts from plain sums of products: a third faster, if means are not far from zero.
+
+    None if they are, as the difference of large sums would have lost digits.
+    """
+    samples, sums, products = 0, torch.zeros((), dtype=dtype), torch.zeros((), dtype=dtype)
+    for values in _in_rows(parts, dtype):
+        is_first = not samples
+        samples += values.shape[-1]
+        sums = sums + values.sum(-1)
+        products = products + torch.bmm(values, values.mT)
+        if is_first and not _of_sums(samples, sums, products):  # what is far is mostly so from the start
+            return None
+    return _of_sums(samples, sums, products)
+
+
+def _of_sums(samples: int, sums: Tensor, products: Tensor) -> Moments | None:
+    mean = sums / samples
+    of_means = samples * mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    comoment = products - of_means
+    is_near = (of_means.diagonal(dim1=1, dim2=2) < _FAR * comoment.diagonal(dim1=1, dim2=2)).all()
+    return Moments(torch.tensor(samples), mean, comoment) if is_near else None
+
+
+def _about_mean(values: Tensor) -> Moments:
+    """The moments of one part from deviations: whatever the mean is, and with no look at a value."""
+    samples = values.shape[-1]
+    mean = values.sum(-1, keepdim=True) / max(samples, 1)
+    deviations = values.sub_(mean)
+    count = torch.full((), samples, dtype=torch.int64, device=values.device)
+    return Moments(count, mean.squeeze(-1), torch.bmm(deviations, deviations.mT))
 
 
 def merged(moments: Sequence[Moments]) -> Moments:
