@@ -245,6 +245,8 @@ class BatchStream:
         self._length = length
         self._sized = natural_length != float("inf")
         self._mover = SideStreamMover(send_to) if send_to is not None and send_to.type == "cuda" else None
+        self.prefetches = self._mover is not None
+        """Whether there is a device to which the next batch can be sent while it computes."""
         self._ahead: deque[Ahead] = deque()
         self.has_states = has_states(loader)
         self.draws_freely = draws_freely(loader, start)
@@ -272,8 +274,8 @@ class BatchStream:
         return batch if self._mover is None or batch is END else self._mover.receive(batch)
 
     def prefetch(self) -> None:
-        """Fetch the next batch and send it to the device, if there is a device that computes meanwhile."""
-        if self._mover is not None and not self.is_last:
+        """Fetch the next batch and send it to the device, which computes meanwhile."""
+        if not self.is_last:
             self.fetch_ahead()
 
     def fetch_ahead(self, count: int = 1) -> None:

@@ -131,7 +131,8 @@ def _evaluate_loader(
             call(batch, batch_idx, *index)
         logbook.slots = scope
         output = step(batch, batch_idx, *index)
-        stream.prefetch()
+        if stream.prefetches:
+            stream.prefetch()
         for call in ends:
             call(output, batch, batch_idx, *index)
         if dirty:

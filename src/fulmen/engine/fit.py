@@ -17,7 +17,7 @@ from fulmen.base.report import info
 from fulmen.engine.agreement import agree_on_length, agree_on_stop
 from fulmen.engine.checkpoint import find_place, flush_step, pending_error_check, save_what_waits
 from fulmen.engine.data import END, BatchStream, prepare_train_loaders
-from fulmen.engine.dispatch import in_span, savers_event
+from fulmen.engine.dispatch import in_span, method, savers_event
 from fulmen.engine.evaluate import (
     batch_transfer,
     evaluate,
@@ -115,7 +115,8 @@ def fit_epoch(run: Run) -> None:
             step_due_schedulers(run, updated=updated, is_last=is_last)
         run.flush_is_due = updated and bool(log_every) and progress.window % log_every == 0
         run.validation_is_due = (is_last or run.validates_within_epochs) and is_due(run, is_last)
-        if not run.validation_is_due:  # its own loader comes first, should they draw random numbers
+        # The loader of a validation that is due comes first, should they draw random numbers.
+        if stream.prefetches and not run.validation_is_due:
             stream.prefetch()
         if hooks.on_train_batch_end:
             outputs = {} if stream.is_absent else step.outputs
@@ -268,7 +269,7 @@ def validate(run: Run) -> None:
     """Validate in the middle of training."""
     run.logbook.slots = run.logbook.scope(OUTSIDE)
     if not run.accumulating:
-        run.module.on_validation_model_zero_grad()
+        method(run, run.module, "on_validation_model_zero_grad")()
     run.stage = RunningStage.VALIDATING
     with apart_from_training(run), undone_when_interrupted(run):
         evaluate(run, "validation")

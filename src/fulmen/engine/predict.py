@@ -113,7 +113,8 @@ def _predict_loader(
         for call in hooks.on_predict_batch_start:
             call(batch, batch_idx, *index)
         output = step(batch, batch_idx, *index)
-        stream.prefetch()
+        if stream.prefetches:
+            stream.prefetch()
         for call in hooks.on_predict_batch_end:
             call(output, batch, batch_idx, *index)
         if predictions.keep:

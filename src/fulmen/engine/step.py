@@ -13,6 +13,7 @@ from torch.optim import LBFGS, Optimizer
 from fulmen.base.overrides import is_overridden
 from fulmen.core.optimizers import bare
 from fulmen.engine.dispatch import in_span, method, overridden_step, spanned, step_caller
+from fulmen.engine.updates import update, zero_grad
 from fulmen.errors import ConfigError, UsageError
 from fulmen.precision.precision import Precision
 
@@ -156,7 +157,7 @@ class AutomaticStep(Step):
                 if self._prepares or count < self._window_size or self._hooks.on_before_optimizer_step:
                     self._before_step()
                 if self._plain and self._has_gradients:
-                    self._optimizer.step()
+                    update(self._optimizer)
                 else:
                     self._update()
         if not closes:
@@ -213,8 +214,6 @@ class AutomaticStep(Step):
             call(optimizer)
         if self._module_zero_grad is not None:
             self._module_zero_grad(self._progress.epoch, batch_idx, optimizer)
-        elif self._run.profiler is not None:
-            optimizer.zero_grad()
         else:
             zero_grad(optimizer)
 
@@ -359,23 +358,6 @@ class ManualStep(Step):
         self._precision.unscale(optimizer)
         for call in self._hooks.on_before_optimizer_step:
             call(optimizer)
-
-
-_TORCH_ZERO_GRAD = Optimizer.zero_grad
-
-
-def zero_grad(optimizer: Optimizer) -> None:
-    """`optimizer.zero_grad()`, without the record that torch's profiler gets and that takes 25 times as long.
-
-    An optimizer with a `zero_grad` of its own is asked.
-    """
-    own = getattr(type(optimizer), "zero_grad", None)  # what wraps one may only look like an optimizer
-    if own is not _TORCH_ZERO_GRAD or "zero_grad" in vars(optimizer):
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
