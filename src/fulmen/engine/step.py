@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from fulmen.base.overrides import is_overridden
+from fulmen.base.updates import update, zero_grad
 from fulmen.core.optimizers import bare
 from fulmen.engine.dispatch import in_span, method, overridden_step, spanned, step_caller
-from fulmen.engine.updates import update, zero_grad
 from fulmen.errors import ConfigError, UsageError
 from fulmen.precision.precision import Precision
 

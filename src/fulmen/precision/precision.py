@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fulmen.base.tree import map_leaves
+from fulmen.base.updates import update
 
 
 class Precision(ABC):
@@ -53,6 +54,8 @@ class Precision(ABC):
 
     def step(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
         """Update the parameters of `optimizer`."""
+        if closure is None and not kwargs:
+            return update(optimizer)
         return optimizer.step(**kwargs) if closure is None else optimizer.step(closure, **kwargs)
 
     def state_dict(self) -> dict[str, Any]:

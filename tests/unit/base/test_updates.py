@@ -11,7 +11,7 @@ import torch
 from torch import nn, optim
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from fulmen.engine.updates import update, zero_grad
+from fulmen.base.updates import update, zero_grad
 
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "SGD": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9),
