@@ -9,7 +9,7 @@ from pathlib import Path
 from fulmen.compat.lightning import arguments, attributes, hooks
 from fulmen.compat.lightning.checkpoints import MIGRATIONS
 from fulmen.compat.lightning.constructors import CONSTRUCTORS, OLD
-from fulmen.compat.lightning.habits import HABITS
+from fulmen.compat.lightning.habits import COUNTS, HABITS
 from fulmen.compat.lightning.names import TABLE, Name
 from fulmen.compat.lightning.versions import NEWEST, Spelling
 
@@ -47,6 +47,14 @@ def habits() -> str:
     return f"### Ways of working\n\n| old | versions | now |\n|---|---|---|\n{rows}\n"
 
 
+def counts() -> str:
+    """Numbers that hooks read, and that were others."""
+    rows = "\n".join(
+        f"| `{count.name}` | {', '.join(count.hooks)} | {count.last} | {modern(count)} |" for count in COUNTS
+    )
+    return f"### Numbers that were others\n\n| read | in | until | what it was |\n|---|---|---|---|\n{rows}\n"
+
+
 def imports() -> str:
     """What is under the names that the newest version does not have, and what is not offered."""
     groups: dict[tuple[str, str, str], list[str]] = {}
@@ -81,7 +89,7 @@ def tables() -> str:
     """All of them."""
     signatures = [
         Spelling(
-            f"{signature.hook}({', '.join(signature.parameters)})", signature.first, signature.last,
+            signature.spelling("").name, signature.first, signature.last,
             f"`{signature.hook}({', '.join(hooks.MODERN[signature.hook])})`",
         )
         for signature in hooks.CHANGED
@@ -104,6 +112,7 @@ def tables() -> str:
         table("Arguments of callbacks", callbacks),
         constructors(),
         habits(),
+        counts(),
         table("Hooks that are gone", hooks.GONE),
         table("Hooks with other parameters (after `self`; of callbacks, after the module)", signatures),
         table("Attributes of the Trainer", attributes.OF_TRAINER),

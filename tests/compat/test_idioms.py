@@ -118,7 +118,7 @@ def test_static_methods() -> None:
             seen.append((cls.__name__, len(outputs)))
 
     fit(Module(), loader(2), callbacks=[Callback()])
-    assert seen == [("callback", 0, 0), (0, 0), ("Callback", 1), "Module", ("outputs", 1)]
+    assert seen == [("callback", 0, 0), (0, 0), ("outputs", 1), ("Callback", 1), "Module"]  # as of 1.4
 
 
 def test_methods_of_one_object() -> None:
@@ -341,6 +341,23 @@ def test_hooks_that_call_their_base_as_it_was() -> None:
     fit(module, callbacks=[Callback()], gradient_clip_val=0.5, max_epochs=2)
     torch.testing.assert_close(module.line.weight.detach(), bare_line(2, clip))
     assert module.seen == ["epoch"] * 2
+
+
+def test_hooks_that_are_called_on_the_base_class() -> None:
+    called: list[str] = []
+
+    class Module(Line):
+        def on_epoch_end(self) -> None:
+            pl.LightningModule.on_epoch_end(self)
+            called.append("module")
+
+    class Callback(pl.Callback):
+        def on_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            pl.Callback.on_epoch_end(self, trainer, pl_module)
+            called.append("callback")
+
+    fit(Module(), callbacks=[Callback()])
+    assert called == ["callback", "module"]
 
 
 @pytest.mark.parametrize("kind", ["by position", "by name", "all", "closure by name"])

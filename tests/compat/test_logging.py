@@ -169,6 +169,37 @@ def test_for_neither_steps_nor_epochs(method: str, arguments: dict[str, bool]) -
         fit(kind(), compat="1.5")
 
 
+def test_predictions_of_a_time_when_plain_names_were_of_the_last_step() -> None:
+    class Predicting(Module):
+        def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: Any = None) -> int:
+            return batch_idx
+
+    trainer = pl.Trainer(compat="1.3", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    assert trainer.predict(Predicting(), loader()) == [0, 1]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.3", "1.4", "2.6"])
+def test_what_earlier_runs_of_a_trainer_logged(version: str) -> None:
+    class Logging(Module):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("validated", 1.0, prog_bar=True)
+
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("tested", 2.0)
+
+    trainer = pl.Trainer(
+        compat=version, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    module = Logging()
+    trainer.fit(module, loader(), loader())
+    assert trainer.test(module, loader(), verbose=False) == [{"tested": 2.0}]
+    tables = (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics)
+    is_kept = version in ("1.0", "1.3")
+    assert ["validated" in table for table in tables] == [is_kept] * 3
+    assert trainer.callback_metrics["tested"] == 2.0
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.3", "1.4"])
 def test_what_callbacks_see_of_values_of_steps_and_epochs(version: str) -> None:
     """By the plain name, up to 1.3 the last step's value, since then the epoch's mean."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import fulmen as pl
 from fulmen.callbacks import EarlyStopping, ModelCheckpoint
 from fulmen.errors import UsageError
+from fulmen.loggers import TensorBoardLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
@@ -149,9 +150,38 @@ def test_magic_keys() -> None:
     last_loss = float(model.net(X[4:]).mean().detach())
     assert values == {
         "train_loss": pytest.approx(last_loss), "shown": 3.0, "val_loss": 5.5, "logged": 11.0, "bar": 5.5,
+        "loss": pytest.approx(last_loss),
     }  # fmt: skip
     assert set(trainer.logged_metrics) == {"train_loss", "logged"}
     assert {"shown", "bar"} <= set(trainer.progress_bar_metrics)
+
+
+def test_magic_keys_of_a_method_that_steps_share() -> None:
+    class Sharing(Base):
+        def shared(self, batch: Any) -> Any:
+            loss = self.net(batch[0]).mean()
+            return {"loss": loss, "log": {"shared": loss * 0 + 2.0}}
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.shared(batch)
+
+    trainer = quiet()
+    trainer.fit(Sharing(), data())
+    assert trainer.callback_metrics["shared"] == 2.0
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_what_is_returned_beside_magic_keys_can_be_monitored(tmp_path: Any, monitor: str) -> None:
+    class Accurate(Returning):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return {**super().training_step(batch, batch_idx), "accuracy": batch_idx / 2, "rows": batch}
+
+    checkpoint = ModelCheckpoint(tmp_path, monitor=monitor)
+    trainer = quiet(enable_checkpointing=True, callbacks=[checkpoint])
+    trainer.fit(Accurate(), data(), data())
+    assert checkpoint.best_model_score == trainer.callback_metrics[monitor]
+    assert trainer.callback_metrics["accuracy"] == 1.0  # of the last batch
+    assert "accuracy" not in {*trainer.logged_metrics, *trainer.progress_bar_metrics}
 
 
 def test_a_step_that_returns_a_metric_feeds_early_stopping() -> None:
@@ -289,6 +319,29 @@ def test_state_of_a_datamodule(tmp_path: Any) -> None:
     again = Old()
     quiet(max_epochs=2).fit(Base(), datamodule=again, ckpt_path=tmp_path / "x.ckpt")
     assert again.seen == 3
+
+
+def test_a_graph_of_a_module_that_moves_batches_as_up_to_1_5(tmp_path: Any) -> None:
+    """A logger that is asked for one gives the hooks what they take."""
+    moved: list[Any] = []
+
+    class Moving(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.example_input_array = X[:2]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        def transfer_batch_to_device(self, batch: Any, device: Any) -> Any:
+            moved.append(batch)
+            return batch
+
+    model = Moving()
+    quiet(logger=TensorBoardLogger(tmp_path, log_graph=True)).fit(model, data(6))
+    assert len(moved) == 2
+    assert moved[0] is model.example_input_array
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
 
 
 def test_on_keyboard_interrupt() -> None:

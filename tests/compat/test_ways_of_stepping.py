@@ -181,6 +181,56 @@ def test_manual_of_1_1_clears_and_accumulates_by_itself(accumulate: int) -> None
     same(model.net, bare_manual(accumulate=accumulate))
 
 
+@pytest.mark.parametrize(
+    ("version", "by_batch"), [("1.0", True), ("1.1", True), ("1.5", True), ("1.6", False)]
+)
+@pytest.mark.parametrize("max_steps", [-1, 4])
+def test_what_is_counted_in_manual_optimization(version: str, by_batch: bool, max_steps: int) -> None:
+    """Up to 1.5 batches, once they are done and however often which optimizer has stepped in them."""
+
+    class Manual(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nets = nn.ModuleList([linear(), linear()])
+            self.automatic_optimization = False
+            self.counted: list[int] = []
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for index, optimizer in enumerate(self.optimizers()):
+                if index <= batch_idx % 2:
+                    optimizer.zero_grad()
+                    self.manual_backward(F.mse_loss(self.nets[index](batch[0]), batch[1]))
+                    optimizer.step()
+            self.counted.append(self.global_step)
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(net.parameters(), lr=0.05) for net in self.nets]
+
+    model = Manual()
+    trainer = quiet(compat=version, max_steps=max_steps)
+    trainer.fit(model, data())
+    if by_batch:
+        batches = 6 if max_steps == -1 else 4
+        assert (model.counted, trainer.global_step) == (list(range(batches)), batches)
+    else:
+        counted = [1, 3, 4, 5, 7, 8]
+        assert (model.counted, trainer.global_step) == ((counted, 8) if max_steps == -1 else (counted[:3], 4))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_windows_are_counted_in_manual_optimization(version: str) -> None:
+    class Manual(ManualBase):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer: Any = self.optimizers()
+            self.manual_backward(self.loss(batch), optimizer)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    trainer = quiet(compat=version, accumulate_grad_batches=2, automatic_optimization=False)
+    trainer.fit(Manual(), data())
+    assert trainer.global_step == 4  # of three batches, in each of two epochs
+
+
 def test_manual_of_1_3_is_that_of_today_with_an_optimizer_too_many() -> None:
     class Manual(ManualBase):
         def __init__(self) -> None:

@@ -62,6 +62,8 @@ class Logbook:
         """Which of several evaluation loaders is under way."""
         self.dirty: dict[str, list[BaseSlot]] = {stage: [] for stage in STAGES}
         """By stage, the slots with step values that no flush has seen."""
+        self.opened: dict[str, list[BaseSlot]] = {stage: [] for stage in STAGES}
+        """By stage, all slots, in the order in which they were logged to first."""
         self._strategy = strategy
         self._module = module
         self._tables: dict[tuple[str, int | None], ScopedSlots] = {}
@@ -124,6 +126,8 @@ class Logbook:
         if name in slots and slots[name].provisional:
             slots[name].confirm(arguments)
             return slots[name]
+        if name in slots and slots[name].arguments.say_the_same_as(arguments):
+            return slots[name]
         if name in slots:
             raise UsageError(
                 f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
@@ -152,6 +156,7 @@ class Logbook:
             )  # fmt: skip
         slot.hook, slot.loader = hook, loader
         slots[name] = slot
+        self.opened[stage_of(hook)].append(slot)
         return slot
 
     def add_collection(self, collection: nn.Module, arguments: LogArguments) -> None:
@@ -259,8 +264,7 @@ class Logbook:
 
     def _used(self, stage: str) -> list[BaseSlot]:
         """The slots of a stage that something was added to in this epoch; also metrics shown by step only."""
-        tables = [table for table in self._tables.values() if table.stage == stage]
-        return [slot for table in tables for slot in table.values() if slot.used]
+        return [slot for slot in self.opened[stage] if slot.used]
 
     def _bring_together(self) -> None:
         """Let what was logged in the epoch that ends be what all ranks logged."""
@@ -371,11 +375,6 @@ class Logbook:
     def _read_tables(self) -> list[dict[str, Any]]:
         return [self.callback_table, self.logged_table, self.progress_bar_table]
 
-    @property
-    def tables(self) -> list[ScopedSlots]:
-        """The slots of each hook."""
-        return list(self._tables.values())
-
 
 class ScopedSlots(dict[str, BaseSlot]):
     """The slots of one hook, which know what hook that is."""
@@ -384,7 +383,6 @@ class ScopedSlots(dict[str, BaseSlot]):
         super().__init__()
         self.hook = hook
         self.loader = dataloader_idx
-        self.stage = stage_of(hook)
 
 
 def _collection_name(collection: nn.Module) -> str:

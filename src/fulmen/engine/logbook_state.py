@@ -22,9 +22,9 @@ def logbook_state(logbook: Logbook, module: nn.Module) -> dict[str, Any]:
         "logged": dict(logbook.logged_table),
         "progress_bar": dict(logbook.progress_bar_table),
         "slots": [
-            {"hook": table.hook, "loader": table.loader, "name": name} | entry
-            for table in logbook.tables
-            for name, slot in table.items()
+            {"hook": slot.hook, "loader": slot.loader, "name": slot.name} | entry
+            for slots in logbook.opened.values()
+            for slot in slots
             if (slot.used or slot.fresh) and (entry := _slot_state(slot, paths))
         ],
     }

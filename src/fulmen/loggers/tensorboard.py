@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from fulmen.base import files
 from fulmen.base.extras import require
 from fulmen.base.report import rank_zero_only, warn
 from fulmen.core.logger import rank_zero_experiment
-from fulmen.core.module import LightningModule
+from fulmen.core.module import LightningModule, run_of
+from fulmen.engine.dispatch import method
 from fulmen.errors import UsageError
 from fulmen.loggers.folder import FolderLogger
 from fulmen.loggers.hparams import flatten, plain, save_yaml
@@ -111,9 +113,11 @@ class TensorBoardLogger(FolderLogger):
             )
             return
         if isinstance(model, LightningModule):
-            input_array = model.on_before_batch_transfer(input_array, 0)
-            input_array = model.transfer_batch_to_device(input_array, model.device, 0)
-            input_array = model.on_after_batch_transfer(input_array, 0)
+            run = run_of(model)
+            hook = partial(getattr, model) if run is None else partial(method, run, model)
+            input_array = hook("on_before_batch_transfer")(input_array, 0)
+            input_array = hook("transfer_batch_to_device")(input_array, model.device, 0)
+            input_array = hook("on_after_batch_transfer")(input_array, 0)
         with warnings.catch_warnings():  # torch's own writer still traces, which torch deprecates
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             self.experiment.add_graph(model, input_array)

@@ -10,8 +10,10 @@ from typing import Any
 from fulmen import build
 from fulmen.base.report import warn
 from fulmen.base.seams import Arguments, outer
+from fulmen.core.data_hooks import DataHooks
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
+from fulmen.engine.data import DataSource
 from fulmen.engine.states import TrainerFn
 from fulmen.errors import ConfigError, UnknownArgumentError, UsageError, did_you_mean
 
@@ -76,6 +78,14 @@ def checked_subjects(
                 f"Both a {kind} loader and a datamodule were given.", fix="leave one of them out"
             )
     return datamodule, given
+
+
+def owners_without_datamodule(
+    model: LightningModule, last: LightningDataModule | None, given: dict[str, Any]
+) -> tuple[DataHooks, ...]:
+    """Who provides loaders where no datamodule is given: the `last` run's, if nobody else does."""
+    anybody = any(DataSource(kind, loaders, (model,)).exists for kind, loaders in given.items())
+    return (model,) if anybody or last is None else (model, last)
 
 
 def _wrong_type(what: str, value: object) -> UsageError:

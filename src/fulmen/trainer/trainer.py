@@ -46,7 +46,7 @@ from fulmen.precision import Precision
 from fulmen.runtime import watch
 from fulmen.runtime.device import Accelerator, Devices, find_accelerator, find_devices
 from fulmen.strategies import SingleDeviceStrategy, Strategy
-from fulmen.trainer.checking import checked, checked_subjects
+from fulmen.trainer.checking import checked, checked_subjects, owners_without_datamodule
 from fulmen.trainer.checkpoint_path import (
     find_checkpoint_to_evaluate,
     find_checkpoint_to_fit,
@@ -355,6 +355,9 @@ class Trainer(RunView, metaclass=AsksOutside):
     ) -> Run:  # fmt: skip
         datamodule, given = checked_subjects(fn, model, datamodule, given)
         owners = (model,) if datamodule is None else (datamodule, model)
+        if datamodule is None and self._run is not None and self._run.module is model:
+            datamodule = self._run.datamodule  # which stays the model's, with its hooks
+            owners = owners_without_datamodule(model, datamodule, given)
         run = Run(
             fn=fn,
             stage=stage,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fulmen.errors import UsageError
 
-from .small import Small, batches, callback, fit, make_trainer, numbers, small
+from .small import Given, Rows, Small, batches, callback, fit, make_trainer, numbers, small
 
 
 def log_all_ways(self: Small, prefix: str, value: float) -> None:
@@ -332,3 +332,33 @@ def test_callback_log_methods(tmp_path: Path) -> None:
 
     trainer = fit(tmp_path, Small(), callbacks=[callback(on_train_batch_end=on_train_batch_end)])
     assert numbers(trainer.callback_metrics) == {"own": 1.0, "a": 2.0}
+
+
+def test_names_come_in_the_order_of_their_first_values(tmp_path: Path) -> None:
+    """In what `validate` returns, and in a row of the epoch; whichever hooks they are logged in."""
+
+    def training_step(self: Small, batch: Tensor, batch_idx: int) -> None:
+        self.log("t", 1.0, on_step=False, on_epoch=True)
+
+    def validation_step(self: Small, batch: Tensor, batch_idx: int) -> None:
+        self.log("z", 1.0)
+        self.log("a", 1.0)
+
+    def on_validation_epoch_end(self: Small) -> None:
+        self.log("end", 1.0)
+
+    def on_validation_epoch_start(self: Small) -> None:
+        self.log("start", 1.0)
+
+    def on_train_epoch_end(self: Small) -> None:
+        self.log("b", 1.0)
+
+    module = small(
+        training_step=training_step, on_train_epoch_end=on_train_epoch_end, validation_step=validation_step,
+        on_validation_epoch_end=on_validation_epoch_end, on_validation_epoch_start=on_validation_epoch_start,
+    )  # fmt: skip
+    rows = Rows()
+    trainer = fit(tmp_path, module, val=2, logger=rows)
+    order = ["start", "z", "a", "end"]
+    assert [[name for name in row if name != "epoch"] for _, row in rows.rows] == [order, ["t", "b"]]
+    assert list(trainer.validate(module, Given([torch.zeros(1, 1)]), verbose=False)[0]) == order

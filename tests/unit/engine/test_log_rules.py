@@ -307,6 +307,16 @@ def test_conflict_between_batches(tmp_path: Path) -> None:
         fit(tmp_path, small(training_step=lambda self, b, i: self.log("x", 1.0, on_epoch=bool(i))))
 
 
+def test_conflict_between_functions_made_anew(tmp_path: Path) -> None:
+    """What they do depends on the batch, so they are not the same reduction."""
+
+    def training_step(self: Small, batch: Any, batch_idx: int) -> None:
+        self.log("x", 1.0, reduce_fx=lambda values: values.sum() * batch_idx)
+
+    with pytest.raises(UsageError, match="'x'"):
+        fit(tmp_path, small(training_step=training_step))
+
+
 def test_batch_size_may_differ_between_calls(tmp_path: Path) -> None:
     def validation_step(self: Small, batch: Any, batch_idx: int) -> None:
         self.log("x", float(batch_idx), batch_size=batch_idx + 1)

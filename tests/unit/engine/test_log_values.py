@@ -111,6 +111,21 @@ def test_callable_sees_all_values_of_the_epoch(tmp_path: Path, count: int) -> No
     assert found.item() == pytest.approx(statistics.median(values), rel=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 65])
+def test_a_callable_may_be_made_anew_for_each_value(tmp_path: Path, count: int) -> None:
+    """As `self.log(..., reduce_fx=lambda values: ...)` does."""
+    values = random_numbers(count)
+
+    def validation_step(self: Small, batch: Tensor, batch_idx: int) -> None:
+        self.log("x", values[batch_idx], reduce_fx=lambda all_values: all_values.quantile(0.5))
+
+    trainer = make_trainer(tmp_path)
+    trainer.validate(
+        small(validation_step=validation_step), Given([torch.zeros(1, 1)] * count), verbose=False
+    )
+    assert trainer.callback_metrics["x"].item() == pytest.approx(statistics.median(values), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("reduce_fx", "reduced"),
     [

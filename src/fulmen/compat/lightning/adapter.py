@@ -11,8 +11,10 @@ from fulmen.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, Pro
 from fulmen.compat.lightning import hooks, steps
 from fulmen.compat.lightning.arguments import UNNAMED, OldSettings
 from fulmen.compat.lightning.calls import called_as
+from fulmen.compat.lightning.epoch_ends import EpochEnd
 from fulmen.compat.lightning.logged import show_last_steps
 from fulmen.compat.lightning.loggers import LoggerCollection
+from fulmen.compat.lightning.outputs import of_batch, turns_of
 from fulmen.compat.lightning.progress import RunningLoss
 from fulmen.compat.lightning.results import Results
 from fulmen.compat.lightning.versions import Era
@@ -83,7 +85,12 @@ class LightningAdapter(Adapter):
         self.step_options = run.trainer._step
         """How the Trainer was told to accumulate and to clip."""
         self._apply(settings)
+        before = run.trainer._run
+        if era.keeps_metrics and before is not None and before is not run:
+            before.logbook.settle()
+            run.logbook.put_tables(before.logbook.copy_tables())
         self.results = Results(run, era)
+        self.epoch_end = EpochEnd(run, era)
         self.running_loss = RunningLoss()
         self.frequencies: list[int] = []
         """For how many batches in a row each optimizer is used; empty where all are used in each batch."""
@@ -149,10 +156,15 @@ class LightningAdapter(Adapter):
             return _by_position(call)
         if isinstance(owner, Callback) and name == "on_save_checkpoint":
             return partial(_keep_state, owner, call)
+        if name == "on_train_batch_end":
+            is_ours = type(owner).__module__.startswith("fulmen.")
+            return partial(_with_last_output if is_ours else self._with_outputs, call)
         if owner is not self.run.module:
             return call
         if name == "configure_optimizers":
             return partial(self._configure_optimizers, call)
+        if name == "on_validation_model_zero_grad":
+            return self.epoch_end.before_validation(call)
         if name in ("on_validation_model_train", "on_test_model_train"):
             return partial(self._leave_evaluation_once, call)
         return self.results.step(name, call)
@@ -175,6 +187,10 @@ class LightningAdapter(Adapter):
             self.frequencies = [n or 1 for n in given] if any(given) else []
         return returned
 
+    def _with_outputs(self, call: Call, *args: Any) -> Any:
+        """`on_train_batch_end` of a user's, which is told of the outputs last but two."""
+        return call(*args[:-3], of_batch(args[-3], self.era), *args[-2:])
+
     def _leave_evaluation_once(self, call: Call) -> None:
         if self._left_evaluation:
             self._left_evaluation = False
@@ -188,8 +204,9 @@ class LightningAdapter(Adapter):
         position = around.index("*")
         before = [call for name in around[:position] for call in self._listeners(name, callbacks)]
         after = [call for name in around[position + 1 :] for call in self._listeners(name, callbacks)]
-        return [*self._at_its_own_place(hook.name, callbacks), *self.results.collectors(hook.name), *before,
-                *calls, *after, *self._of_the_data(hook.name)]  # fmt: skip
+        listeners = [*self._at_its_own_place(hook.name, callbacks), *self.results.collectors(hook.name),
+                     *before, *calls, *after, *self._of_the_data(hook.name)]  # fmt: skip
+        return self.epoch_end.listeners(listeners) if hook.name == "on_train_epoch_end" else listeners
 
     def _listeners(self, name: str, callbacks: list[Callback]) -> list[Call]:
         """Who defines a hook that is gone, callbacks first."""
@@ -298,6 +315,11 @@ class LightningAdapter(Adapter):
 
 def _predict(call: Call, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
     return call(batch, batch_idx, dataloader_idx)
+
+
+def _with_last_output(call: Call, *args: Any) -> Any:
+    """`on_train_batch_end` of our own callbacks, which know of no turns."""
+    return call(*args[:-3], turns_of(args[-3]).last(), *args[-2:])
 
 
 def _own_truncation(module: Any) -> int:

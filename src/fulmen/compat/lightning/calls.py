@@ -72,14 +72,13 @@ def called_today(
 
 def _filled(adapter: LightningAdapter, hook: str) -> dict[str, Callable[[], Any]]:
     """What is passed for parameters that nobody passes any more."""
-    stage = "predict" if "predict" in hook else "training"
     return {
         "dataloader_idx": lambda: 0,
         "optimizer_idx": lambda: adapter.optimizer_idx,
         "opt_idx": lambda: adapter.optimizer_idx,
         "optimizer": lambda: adapter.optimizer,
         "hiddens": lambda: adapter.hiddens,
-        "outputs": lambda: adapter.results.of_epoch(stage),
+        "outputs": lambda: adapter.results.given_to(hook),
     }
 
 

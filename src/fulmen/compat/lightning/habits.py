@@ -7,7 +7,9 @@ import dis
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +41,38 @@ LOGS_BY_RETURNING = Spelling(
 )
 """Of the versions that read those keys, none is asked for: they are logged in all."""
 
+WRAPPED = "outputs[0][0]['extra']"
+FLAT = "outputs[0]['loss']"
+"""How hooks read what steps have returned."""
+
+
+@dataclass(frozen=True)
+class Count(Spelling):
+    """A number that was another one in some hooks; `modern` gives what it was."""
+
+    hooks: tuple[str, ...] = ()
+
+
+_STEP = "global_step - 1, as a step is counted at once"
+_RATE = "the rate in on_train_epoch_start, as schedulers step with the last batch"
+_EPOCH_ENDS = ("training_epoch_end", "on_train_epoch_end", "on_epoch_end")
 COUNTS = (
-    (
-        "global_step", ("on_train_batch_end", "on_batch_end", "validation_step", "on_validation_end"),
-        "global_step - 1, as a step is counted at once",
+    Count(
+        "global_step", last="1.5", modern=_STEP,
+        hooks=("on_train_batch_end", "on_batch_end", "on_validation_start", "on_validation_epoch_start",
+               "on_validation_batch_start", "validation_step", "validation_step_end",
+               "on_validation_batch_end", "validation_epoch_end", "on_validation_epoch_end",
+               "on_validation_end", "on_validation_model_eval", "on_validation_model_train",
+               "on_epoch_end", "on_save_checkpoint"),
     ),
-    ("current_epoch", ("on_train_end", "on_fit_end"), "current_epoch - 1, as the last epoch is over"),
+    Count("global_step", last="1.3", modern=_STEP, hooks=("training_epoch_end", "on_train_epoch_end")),
+    Count("current_epoch", last="1.5", modern="current_epoch - 1, as the last epoch is over",
+          hooks=("on_train_end", "on_fit_end", "teardown")),
+    Count("param_groups", last="1.3", modern=_RATE, hooks=_EPOCH_ENDS),
+    Count("get_last_lr", last="1.3", modern=_RATE, hooks=_EPOCH_ENDS),
+    Count("get_lr", last="1.3", modern=_RATE, hooks=_EPOCH_ENDS),
 )  # fmt: skip
-"""What was counted later up to 1.5: the name, where it is read, and what gives the old number."""
+"""What was counted later once, or steps earlier now: by name, in the hooks that may read it."""
 
 HABITS = (
     OPTIMIZER_TO_BACKWARD, NEVER_CLEARS, TRAINER_STEPS, FILLS_RESULTS, METRIC_IS_RETURNED, LOGS_BY_RETURNING,
@@ -76,13 +102,15 @@ def habits_of(run: Run, settings: OldSettings) -> list[Spelling]:
     return found
 
 
-def say_what_counts_otherwise(owner: Any) -> None:
-    """Name the methods that read a number that was another one up to 1.5."""
-    for name, methods, modern in COUNTS:
-        for method in methods:
-            code = getattr(inspect.unwrap(getattr(type(owner), method, owner)), "__code__", None)
-            if code is not None and name in _names_in(code):
-                say_modern(f"{name} in `{type(owner).__name__}.{method}`", modern)
+def say_what_counts_otherwise(owner: Any, version: str) -> None:
+    """Name the methods that read a number that was another one in `version`."""
+    for count in COUNTS:
+        for hook in count.hooks if version in count.versions else ():
+            method = inspect.unwrap(getattr(type(owner), hook, owner))
+            code = getattr(method, "__code__", None)
+            is_ours = str(getattr(method, "__module__", "")).startswith("fulmen.")
+            if code is not None and not is_ours and count.name in _names_in(code):
+                say_modern(f"{count.name} in `{type(owner).__name__}.{hook}`", count.modern)
 
 
 def _monitors_what_is_returned(run: Run) -> bool:
@@ -100,9 +128,8 @@ def _monitors_what_is_returned(run: Run) -> bool:
 
 @cache
 def logs_by_returning(kind: type) -> bool:
-    """Whether the code of `training_step` speaks of the keys that once logged."""
-    words = _constants(kind.training_step)  # pyright: ignore[reportAttributeAccessIssue]
-    return any(key in words for key in ("log", "progress_bar"))
+    """Whether the code of a class, whichever method of it, speaks of the keys that once logged."""
+    return any({"log", "progress_bar"} & _constants(function) for function in _functions(kind))
 
 
 def _constants(function: Any) -> set[Any]:
@@ -165,6 +192,30 @@ def asks_whether(frame: FrameType) -> bool:
     if names[:1] == ["LOAD_CONST"]:
         return names[1:2] == ["IS_OP"]
     return any(("JUMP" in name and "_IF_" in name) or name in ("UNARY_NOT", "TO_BOOL") for name in names[:1])
+
+
+def how_outputs_are_read(hook: Callable[..., Any], place: int) -> str:
+    """How a hook reads its `outputs`, which are at `place`: `WRAPPED`, `FLAT` or, where it does not, ""."""
+    code = getattr(inspect.unwrap(hook), "__code__", None)
+    if code is None:
+        return ""
+    parameter = [*inspect.signature(hook).parameters][place]
+    words = {*_names_in(code), *_constants(hook)}
+    followers = _after_loads_of(parameter, code)
+    if words & {"extra", "minimize"} and "extra" not in followers:
+        return WRAPPED
+    return FLAT if followers and hook.__name__ not in words else ""
+
+
+def _after_loads_of(name: str, code: CodeType) -> list[Any]:
+    """What the instructions are about that come after the loads of a variable, in inner functions too."""
+    found: list[Any] = []
+    for one, following in pairwise(dis.get_instructions(code)):
+        loaded = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # one, or a pair
+        if one.opname.startswith("LOAD") and name in loaded:
+            found.append(following.argval)
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return [*found, *(value for function in inner for value in _after_loads_of(name, function))]
 
 
 def never_calls_closure(override: Callable[..., Any]) -> bool:

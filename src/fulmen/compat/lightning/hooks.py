@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fulmen.callbacks import ModelCheckpoint
-from fulmen.compat.lightning.habits import never_calls_closure
+from fulmen.compat.lightning.habits import FLAT, WRAPPED, how_outputs_are_read, never_calls_closure
 from fulmen.compat.lightning.versions import NEWEST, OLDEST, Spelling
 from fulmen.core.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
@@ -83,12 +83,15 @@ class OldSignature:
     first: str = OLDEST
     last: str = NEWEST
     owners: tuple[str, ...] = (MODULE, CALLBACK)
+    reads: str = ""
+    """How its code reads the `outputs`; "" where that says nothing."""
 
     def spelling(self, owner: str) -> Spelling:
         """What a user is told of it, where `owner` defines it."""
         modern = ("trainer", "pl_module") * (owner == CALLBACK) + MODERN[self.hook]
         return Spelling(
-            f"{self.hook}({', '.join(('trainer', 'pl_module') * (owner == CALLBACK) + self.parameters)})",
+            f"{self.hook}({', '.join(('trainer', 'pl_module') * (owner == CALLBACK) + self.parameters)})"
+            + (f", read as {self.reads}" if self.reads else ""),
             self.first,
             self.last,
             f"{self.hook}({', '.join(modern)})",
@@ -141,7 +144,9 @@ CHANGED: tuple[OldSignature, ...] = (
     ),
     OldSignature("on_train_batch_start", ("batch", "batch_idx", _LOADER), last="1.6"),
     OldSignature("on_train_batch_end", ("outputs", "batch", "batch_idx", _LOADER), last="1.6"),
+    OldSignature("on_train_batch_end", ("outputs", "batch", "batch_idx", _LOADER), last="1.2", reads=WRAPPED),
     OldSignature("on_train_epoch_end", ("outputs",), last="1.2"),
+    OldSignature("on_train_epoch_end", ("outputs",), "1.3", "1.4", reads=FLAT),
     *(
         signature
         for kind in ("validation", "test", "predict")
@@ -234,7 +239,11 @@ def old_signature(owner: Any, name: str) -> OldSignature | None:
     candidates = [s for s in CHANGED if s.hook == name and kind in s.owners]
     if not candidates or not defines(owner, name):
         return None
-    return _match(getattr(owner, name), kind, name, candidates)
+    found = _match(getattr(owner, name), kind, name, [s for s in candidates if not s.reads])
+    if found is None or found.parameters[:1] != ("outputs",):
+        return found
+    reads = how_outputs_are_read(getattr(owner, name), 2 * (kind == CALLBACK))
+    return next((s for s in candidates if s.reads == reads), found)
 
 
 def _match(

@@ -66,6 +66,10 @@ class Lent:
         except NotAttachedError as error:  # as `hasattr` has it, which torch asks
             raise AttributeError(str(error)) from error
 
+    def __call__(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+        """A method that is called on the class: `LightningModule.on_epoch_end(self)`."""
+        return self._show(module)(*args, **kwargs)
+
 
 class LightningInterpreter(Interpreter):
     """Knows what Lightning's versions have called things."""
@@ -200,10 +204,9 @@ class LightningInterpreter(Interpreter):
             say_modern(f"`{type(owner).__name__}.{spelling.name}`", spelling.modern)
         found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
         version = declared or versions.newest_that_understands(found)
-        if not versions.era(version).counts_each_optimizer:
-            for owner in owners:
-                if not type(owner).__module__.startswith("fulmen."):
-                    say_what_counts_otherwise(owner)
+        for owner in owners:
+            if not type(owner).__module__.startswith("fulmen."):
+                say_what_counts_otherwise(owner, version)
         return LightningAdapter(run, versions.era(version), settings)
 
 

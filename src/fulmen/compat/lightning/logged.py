@@ -33,12 +33,11 @@ def refused_slot(run: Run, name: str, hook: str, arguments: LogArguments) -> Sho
 
 def show_last_steps(logbook: Logbook, stage: str) -> None:
     """Let the plain names of what is logged for steps and epochs be those of the last step, as up to 1.3."""
-    for table in logbook.tables:
-        for slot in table.values() if table.stage == stage else ():
-            if slot.used and slot.on_step and slot.on_epoch:
-                values = slot.step_values().items()
-                last = {name + slot.suffix: torch.as_tensor(value).clone() for name, value in values}
-                logbook.callback_table.update(last)
+    for slot in logbook.opened.get(stage, ()):
+        if slot.used and slot.on_step and slot.on_epoch:
+            values = slot.step_values().items()
+            last = {name + slot.suffix: torch.as_tensor(value).clone() for name, value in values}
+            logbook.callback_table.update(last)
 
 
 class ShownNever:

@@ -13,6 +13,7 @@ from fulmen.base.report import warn_once
 from fulmen.base.tree import map_leaves
 from fulmen.compat.lightning import hooks
 from fulmen.compat.lightning.habits import logs_by_returning
+from fulmen.compat.lightning.outputs import of_epoch, of_whole_epoch, turns_of
 from fulmen.compat.lightning.step_result import Result, stacked
 from fulmen.compat.lightning.versions import Era
 from fulmen.compat.spelling import say_modern
@@ -72,7 +73,9 @@ class Results:
             if isinstance(returned, Result):
                 return returned.deliver(module)
             if stage == "training" and isinstance(returned, Mapping):
-                self._log_returned(returned, on_step=True)
+                logged = self._log_returned(returned, on_step=True)
+                if logged:
+                    self._show_rest(returned, logged, on_step=True)
             return returned
 
         return stepped
@@ -91,6 +94,13 @@ class Results:
                 on_step=on_step, on_epoch=not on_step,
             )  # fmt: skip
         return {*logged, *shown}
+
+    def _show_rest(self, returned: Mapping[str, Any], logged: set[str], *, on_step: bool) -> list[str]:
+        """Let callbacks see the other numbers that are returned, the loss among them; gives their names."""
+        rest = {name: value for name, value in _scalars(returned) if name not in logged}
+        for name, value in rest.items():
+            self._run.module.log(name, value, logger=False, on_step=on_step, on_epoch=not on_step)
+        return [*rest]
 
     # ------------------------------------------------------------------------------------------- whole epochs
 
@@ -114,7 +124,9 @@ class Results:
     def _collect(self, stage: str, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         if stage not in self._begun:
             warn_once("The outputs of the batches before this checkpoint are not among those of the epoch.")
-        if outputs is None or (isinstance(outputs, Mapping) and not outputs):  # a batch that was skipped
+        if stage == "training":
+            outputs = turns_of(outputs)
+        elif outputs is None or (isinstance(outputs, Mapping) and not outputs):  # a batch that was skipped
             return
         if self._era.detaches_epoch_outputs:
             outputs = map_leaves(outputs, Tensor, Tensor.detach)
@@ -123,13 +135,18 @@ class Results:
     def of_epoch(self, stage: str) -> list[Any]:
         """All that was returned: a list, or one result object; a list of those for several loaders."""
         by_loader = self._outputs[stage]
+        if stage == "training":
+            return of_epoch(by_loader.get(0, []), self._era)
         collected: list[Any] = [by_loader[index] for index in sorted(by_loader)] or [[]]
-        if stage != "training":
-            collected = [stacked(of) if of and isinstance(of[0], Result) else of for of in collected]
-        outputs = collected[0] if len(collected) == 1 else collected
-        if stage == "training" and self._era.epoch_outputs_by_optimizer and len(self._run.optimizers) > 1:
-            return [list(of_optimizer) for of_optimizer in zip(*outputs, strict=True)]
-        return outputs
+        collected = [stacked(of) if of and isinstance(of[0], Result) else of for of in collected]
+        return collected[0] if len(collected) == 1 else collected
+
+    def given_to(self, event: str) -> list[Any]:
+        """What the hook `event` at the end of an epoch was given."""
+        if event == "on_train_epoch_end":
+            return of_whole_epoch(self._outputs["training"].get(0, []), self._era)
+        by_loader = self._outputs["predict"]
+        return [by_loader[index] for index in sorted(by_loader)]
 
     def epoch_end(self, name: str, call: Call) -> Call | None:
         """`training_epoch_end` and its like as listeners of an event; None for other hooks."""
@@ -155,10 +172,8 @@ class Results:
 
     def _log_evaluation(self, returned: Mapping[str, Any]) -> None:
         logged = self._log_returned(returned, on_step=False)
-        for name, value in _scalars(returned):
-            if name not in logged and name not in ("log", "progress_bar"):
-                say_modern("A metric that is returned at the end of an evaluation", "self.log(name, value)")
-                self._run.module.log(name, value, logger=False, on_step=False, on_epoch=True)
+        if self._show_rest(returned, logged, on_step=False):
+            say_modern("A metric that is returned at the end of an evaluation", "self.log(name, value)")
 
     def _take_as_metrics(self, collected: dict[int, list[Any]]) -> None:
         """Each loader's last batch that says anything has the last word, as it had."""

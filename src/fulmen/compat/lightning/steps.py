@@ -12,6 +12,7 @@ from torch.optim import LBFGS, Optimizer
 from fulmen.base.tree import map_leaves
 from fulmen.compat.lightning import hooks
 from fulmen.compat.lightning.habits import never_calls_closure
+from fulmen.compat.lightning.outputs import Turns
 from fulmen.core.optimizers import bare
 from fulmen.engine.step import AutomaticStep, ManualStep, Step
 from fulmen.errors import ConfigError
@@ -54,8 +55,7 @@ class TurnsStep(AutomaticStep):
             not self._era.step_hook_holds_closure or never_calls_closure(module.optimizer_step)
         )
         """Whether the override is called with gradients in place, and steps without computing them."""
-        self._by_turn: list[list[dict[str, Any]]] = []
-        """What `training_step` returned, by optimizer and part."""
+        self._turns = Turns()
 
     def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
         run, adapter = self._run, self._adapter
@@ -65,15 +65,15 @@ class TurnsStep(AutomaticStep):
         self._window_count = self.in_window + 1
         closes = is_last or self._window_count >= self._window_size
         active = self._active(run.progress.total_batch)
-        self._by_turn = [[] for _ in active]
+        self._turns = Turns([] for _ in run.optimizers)
         steps_before = self._steps_taken
         for part in self._parts(batch):
-            for turn, index in enumerate(active):
+            for index in active:
                 self._begin_turn(index)
                 self._has_gradients = not first and self._had_gradients[index]
                 self._take(part, batch_idx, first=first, closes=closes)
                 self._had_gradients[index] = self._has_gradients
-                self._by_turn[turn].append(super().outputs)
+                self._note_outputs(index)
                 self._end_turn()
             if adapter.truncated_bptt_steps:
                 adapter.hiddens = self._next_hiddens()
@@ -213,12 +213,16 @@ class TurnsStep(AutomaticStep):
 
     # ------------------------------------------------------------------------------------------- what is left
 
+    def _note_outputs(self, index: int) -> None:
+        returned = super().outputs
+        if self._adapter.truncated_bptt_steps:
+            returned.pop("hiddens", None)
+        if returned:
+            self._turns[index].append(returned)
+
     @property
     def outputs(self) -> Any:
-        """Of one optimizer and one part, a dict; else lists of them, by optimizer and by part."""
-        parts = bool(self._adapter.truncated_bptt_steps)
-        turns: list[Any] = self._by_turn if parts else [of_turn[0] for of_turn in self._by_turn]
-        return turns[0] if len(turns) == 1 and len(self._run.optimizers) == 1 else turns
+        return self._turns
 
 
 class OldManualStep(ManualStep):
@@ -230,7 +234,19 @@ class OldManualStep(ManualStep):
     def __init__(self, adapter: LightningAdapter) -> None:
         super().__init__(adapter.run)
         self._mode = adapter.era.manual_optimization
+        self._counts_each = adapter.era.counts_each_optimizer
         self._options = adapter.step_options
+
+    def run(self, batch: Any, batch_idx: int, is_last: bool) -> bool:
+        updated = super().run(batch, batch_idx, is_last)
+        if not self._counts_each and self._closes_window:
+            self._progress.optimizer_step += 1
+        return updated
+
+    @property
+    def _closes_window(self) -> bool:
+        size = self._options.accumulate_grad_batches
+        return (self._progress.batch + 1) % size == 0 or self._run.is_last_batch
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         given = [value for value in args if not isinstance(value, Optimizer)]
@@ -246,17 +262,21 @@ class OldManualStep(ManualStep):
     ) -> Any:
         wanted = kwargs.pop("make_optimizer_step", None)
         if self._mode != "step accumulates and clears":
-            return super().step_optimizer(optimizer, closure, **kwargs)
-        if wanted is None:
-            size = self._options.accumulate_grad_batches
-            wanted = (self._progress.batch + 1) % size == 0 or self._run.is_last_batch
-        if not wanted:
+            return self._step_and_count(optimizer, closure, **kwargs)
+        if not (self._closes_window if wanted is None else wanted):
             return closure() if closure is not None else None
         self.clip(optimizer, self._options.gradient_clip_val, self._options.gradient_clip_algorithm)
-        result = super().step_optimizer(optimizer, closure, **kwargs)
+        result = self._step_and_count(optimizer, closure, **kwargs)
         for call in self._hooks.on_before_zero_grad:
             call(optimizer)
         self._run.module.optimizer_zero_grad(self._progress.epoch, self._run.batch_idx, optimizer)
+        return result
+
+    def _step_and_count(self, optimizer: Optimizer, closure: Callable[[], Any] | None, **kwargs: Any) -> Any:
+        counted = self._progress.optimizer_step
+        result = super().step_optimizer(optimizer, closure, **kwargs)
+        if not self._counts_each:
+            self._progress.optimizer_step = counted
         return result
 
 

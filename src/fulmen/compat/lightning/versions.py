@@ -77,7 +77,15 @@ HISTORY: dict[str, dict[str, Any]] = {
     "clears_gradients_after_step": {"1.0": True, "1.2": False},
     # How often `global_step` counts when there are several optimizers.
     "counts_each_optimizer": {"1.0": False, "1.6": True},
+    # What hooks are given of what `training_step` returned: in objects of their own, and always in lists.
+    "outputs_are_wrapped": {"1.0": True, "1.3": False},
+    # Whether an optimizer that had no turn counts, where lists of one are left out.
+    "outputs_keep_places": {"1.0": False, "1.5": True},
+    # By optimizer first, or by part in time; by optimizer first, or by batch.
+    "outputs_by_part": {"1.0": False, "1.7": True},
+    "epoch_outputs_by_part": {"1.0": False, "1.8": True},
     "epoch_outputs_by_optimizer": {"1.0": True, "1.6": False},
+    "outputs_of_nothing": {"1.0": list, "2.0": dict},
     # Whether an `optimizer_step` that leaves its closure alone is an error.
     "closure_must_run": {"1.0": False, "1.5": True},
     # Who clears gradients, clips and accumulates in manual optimization.
@@ -96,6 +104,8 @@ HISTORY: dict[str, dict[str, Any]] = {
     "logs_anywhere": {"1.0": True, "1.5": False},
     # Whether callbacks see the last step's value by the plain name of what is logged for epochs too.
     "plain_names_are_of_last_step": {"1.0": True, "1.4": False},
+    # Whether what was logged in one run of a Trainer can still be read after the next one.
+    "keeps_metrics": {"1.0": True, "1.4": False},
     # Whether bars show a mean of the last losses by themselves.
     "bars_show_loss": {"1.0": True, "2.0": False},
     # What returned dicts mean.
@@ -137,7 +147,8 @@ HISTORY: dict[str, dict[str, Any]] = {
         "1.2": ("test_epoch_end", "*", "on_epoch_end"),
     },
     "around_on_exception": {"1.0": ("on_keyboard_interrupt", "*")},
-    # Which parts of a run came at another place.
+    # Which parts of a run came at another place; in 1.1 only where an epoch has but one validation.
+    "epoch_ends_before_validation": {"1.0": "never", "1.1": "alone", "1.2": "always", "1.4": "never"},
     "leaves_evaluation_mode_first": {"1.0": True, "1.1": False},
     "loads_validation_data_before_sanity_check": {"1.0": True, "1.3": False},
     "testing_is_fitting": {"1.0": True, "1.3": False},

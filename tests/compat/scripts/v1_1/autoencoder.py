@@ -48,7 +48,7 @@ class Counting(Callback):
         self.epochs = []
 
     def on_train_epoch_end(self, trainer, pl_module, outputs):
-        self.epochs.append(len(outputs))
+        self.epochs.append(len(outputs[0]))
 
     def on_batch_end(self, trainer, pl_module):
         self.batches = getattr(self, "batches", 0) + 1
