@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import fulmen as pl
 from fulmen.callbacks import ModelCheckpoint
 
+from .small import Small
+
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
 ENDS = {
@@ -28,10 +30,9 @@ ENDS = {
 ENDS_FIRST = {"1.1": "where it validates once in an epoch", "1.2": "always", "1.3": "always"}
 
 
-class Model(pl.LightningModule):
+class Model(Small):
     def __init__(self) -> None:
         super().__init__()
-        self.line = nn.Linear(3, 1)
         self.log_of_calls: list[str] = []
 
     def note(self, name: str) -> None:
@@ -54,9 +55,6 @@ class Model(pl.LightningModule):
 
     def on_train_epoch_end(self, *outputs: Any) -> None:
         self.note("on_train_epoch_end")
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class Early(Model):
@@ -184,14 +182,8 @@ def test_a_run_that_goes_on_ends_its_epoch_once(tmp_path: Path, moment: str) -> 
 def test_monitors_alone_are_not_called_before_the_validation(tmp_path: Path) -> None:
     metrics: list[set[str]] = []
 
-    class Plain(pl.LightningModule):
-        line: nn.Linear
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.line = nn.Linear(3, 1)
-
-        training_step, configure_optimizers = Model.training_step, Model.configure_optimizers
+    class Plain(Small):
+        training_step = Model.training_step
 
         def note(self, name: str) -> None: ...
 

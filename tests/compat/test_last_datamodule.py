@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.errors import UsageError
+
+from .small import Small
 
 
 def loader(value: float) -> DataLoader[Any]:
@@ -40,10 +42,9 @@ class Data(pl.LightningDataModule):
         return loader(4.0)
 
 
-class Model(pl.LightningModule):
+class Model(Small):
     def __init__(self) -> None:
         super().__init__()
-        self.line = nn.Linear(3, 1)
         self.seen: list[tuple[str, float, Any]] = []
 
     def see(self, step: str, batch: Any) -> None:
@@ -61,9 +62,6 @@ class Model(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         self.see("predict", batch)
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def fitted(folder: Path, model: Model) -> tuple[pl.Trainer, Data]:

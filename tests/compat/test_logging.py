@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.callbacks import EarlyStopping
 from fulmen.core.logger import Logger
 from fulmen.metrics import MeanMetric
+
+from .small import Small
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
@@ -42,20 +43,8 @@ def loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.ones(4, 3)), 2)
 
 
-class Module(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return self.line(batch[0]).sum()
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None: ...
-
+class Module(Small):
     def test_step(self, batch: Any, batch_idx: int) -> None: ...
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def fit(module: Module, **arguments: Any) -> pl.Trainer:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.compat import OldSpelling
 
 from .output_cases import CASES, observe
+from .small import Small
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.OldSpelling")
 
@@ -68,16 +68,9 @@ def test_what_the_end_of_a_prediction_is_given(loaders: int) -> None:
 # ------------------------------------------------------------------------------------- without a version said
 
 
-class Model(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(3, 1)
-
+class Model(Small):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return {"loss": self.line(batch[0]).sum(), "size": len(batch[0])}
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def fit(module: pl.LightningModule, *callbacks: pl.Callback) -> None:

@@ -18,7 +18,7 @@ import pytest
 import fulmen
 from fulmen.runtime.launch import launcher
 
-from .network import Host, Job, Network, missing
+from .network import Host, Job, Network
 from .training import EPOCHS, SAMPLES, parse, train
 
 TRAINING = str(Path(__file__).with_name("training.py"))
@@ -80,10 +80,8 @@ def size_at(folder: Path, step: int, rank: int = 0) -> int:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def uninterrupted(hosts_are_possible: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two processes of one host come to, with dropout, and nothing happens to them."""
-    if missing() is not None:
-        pytest.skip(str(missing()))
     folder = str(tmp_path_factory.mktemp("uninterrupted"))
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)

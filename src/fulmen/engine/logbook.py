@@ -123,17 +123,17 @@ class Logbook:
                 f"`self.log({name!r})` uses a name that tells evaluation loaders apart.",
                 fix="another name: the suffix is added where there are several loaders",
             )
-        if name in slots and slots[name].provisional:
-            slots[name].confirm(arguments)
-            return slots[name]
-        if name in slots and slots[name].arguments.say_the_same_as(arguments):
-            return slots[name]
-        if name in slots:
-            raise UsageError(
-                f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
-                received=arguments,
-                expected=slots[name].arguments,
-            )
+        known = slots.get(name)
+        if known is not None:
+            if known.provisional:
+                known.confirm(arguments)
+            elif not known.arguments.say_the_same_as(arguments):
+                raise UsageError(
+                    f"`self.log({name!r})` was called in `{hook}` before, with other arguments.",
+                    received=arguments,
+                    expected=known.arguments,
+                )
+            return known
         on_step, on_epoch = _cadence(hook, arguments)
         if (reason := _reason_against(name, hook, arguments)) is not None:
             return outer().refused_slot(self._module, name, hook, arguments, reason)

@@ -345,8 +345,12 @@ class ManualStep(Step):
         if closure is None:
             self._before_step(optimizer)
         result = self._step(optimizer, None if closure is None else closure_then_hooks, **kwargs)
-        self._run.progress.optimizer_step += 1
+        self._count_step()
         return result
+
+    def _count_step(self) -> None:
+        """One optimizer has stepped."""
+        self._progress.optimizer_step += 1
 
     def _complete_gradients(self, optimizer: Optimizer) -> None:
         if id(optimizer) not in self._complete:

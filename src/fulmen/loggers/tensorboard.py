@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from fulmen.base import files
 from fulmen.base.extras import require
 from fulmen.base.report import rank_zero_only, warn
+from fulmen.base.tree import move
 from fulmen.core.logger import rank_zero_experiment
 from fulmen.core.module import LightningModule, run_of
+from fulmen.engine.data import transfer_to
 from fulmen.engine.dispatch import method
 from fulmen.errors import UsageError
 from fulmen.loggers.folder import FolderLogger
@@ -114,10 +116,9 @@ class TensorBoardLogger(FolderLogger):
             return
         if isinstance(model, LightningModule):
             run = run_of(model)
-            hook = partial(getattr, model) if run is None else partial(method, run, model)
-            input_array = hook("on_before_batch_transfer")(input_array, 0)
-            input_array = hook("transfer_batch_to_device")(input_array, model.device, 0)
-            input_array = hook("on_after_batch_transfer")(input_array, 0)
+            as_called = getattr if run is None else partial(method, run)
+            transfer = transfer_to(model.device, (model,), None, as_called)
+            input_array = move(input_array, model.device) if transfer is None else transfer(input_array, 0)
         with warnings.catch_warnings():  # torch's own writer still traces, which torch deprecates
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             self.experiment.add_graph(model, input_array)

@@ -12,9 +12,10 @@ from fulmen.compat.lightning import hooks, steps
 from fulmen.compat.lightning.arguments import UNNAMED, OldSettings
 from fulmen.compat.lightning.calls import called_as
 from fulmen.compat.lightning.epoch_ends import EpochEnd
+from fulmen.compat.lightning.habits import is_ours
 from fulmen.compat.lightning.logged import show_last_steps
 from fulmen.compat.lightning.loggers import LoggerCollection
-from fulmen.compat.lightning.outputs import of_batch, turns_of
+from fulmen.compat.lightning.outputs import last_of_batch, of_batch
 from fulmen.compat.lightning.progress import RunningLoss
 from fulmen.compat.lightning.results import Results
 from fulmen.compat.lightning.versions import Era
@@ -140,8 +141,8 @@ class LightningAdapter(Adapter):
 
     def _decides_what_is_shown(self, bar: ProgressBar) -> bool:
         """Whether the module does, or the version; and not a bar of the user's own."""
-        is_ours = type(bar).get_metrics.__module__.startswith("fulmen.")
-        return hooks.defines(self.run.module, "get_progress_bar_dict") or (self.shows_loss and is_ours)
+        shows_loss = self.shows_loss and is_ours(type(bar).get_metrics)
+        return hooks.defines(self.run.module, "get_progress_bar_dict") or shows_loss
 
     # ------------------------------------------------------------------------------------------- single calls
 
@@ -157,8 +158,8 @@ class LightningAdapter(Adapter):
         if isinstance(owner, Callback) and name == "on_save_checkpoint":
             return partial(_keep_state, owner, call)
         if name == "on_train_batch_end":
-            is_ours = type(owner).__module__.startswith("fulmen.")
-            return partial(_with_last_output if is_ours else self._with_outputs, call)
+            shape = last_of_batch if is_ours(type(owner)) else partial(of_batch, era=self.era)
+            return partial(_with_outputs, call, shape)
         if owner is not self.run.module:
             return call
         if name == "configure_optimizers":
@@ -186,10 +187,6 @@ class LightningAdapter(Adapter):
             given = [entry.get("frequency") for entry in returned]
             self.frequencies = [n or 1 for n in given] if any(given) else []
         return returned
-
-    def _with_outputs(self, call: Call, *args: Any) -> Any:
-        """`on_train_batch_end` of a user's, which is told of the outputs last but two."""
-        return call(*args[:-3], of_batch(args[-3], self.era), *args[-2:])
 
     def _leave_evaluation_once(self, call: Call) -> None:
         if self._left_evaluation:
@@ -317,9 +314,9 @@ def _predict(call: Call, batch: Any, batch_idx: int, dataloader_idx: int = 0) ->
     return call(batch, batch_idx, dataloader_idx)
 
 
-def _with_last_output(call: Call, *args: Any) -> Any:
-    """`on_train_batch_end` of our own callbacks, which know of no turns."""
-    return call(*args[:-3], turns_of(args[-3]).last(), *args[-2:])
+def _with_outputs(call: Call, shape: Call, *args: Any) -> Any:
+    """`on_train_batch_end`, which is given the outputs last but two, in a shape of theirs."""
+    return call(*args[:-3], shape(args[-3]), *args[-2:])
 
 
 def _own_truncation(module: Any) -> int:

@@ -102,14 +102,18 @@ def habits_of(run: Run, settings: OldSettings) -> list[Spelling]:
     return found
 
 
+def is_ours(made: Any) -> bool:
+    """Whether a class or function is this package's own."""
+    return str(getattr(made, "__module__", "")).startswith("fulmen.")
+
+
 def say_what_counts_otherwise(owner: Any, version: str) -> None:
     """Name the methods that read a number that was another one in `version`."""
     for count in COUNTS:
         for hook in count.hooks if version in count.versions else ():
             method = inspect.unwrap(getattr(type(owner), hook, owner))
             code = getattr(method, "__code__", None)
-            is_ours = str(getattr(method, "__module__", "")).startswith("fulmen.")
-            if code is not None and not is_ours and count.name in _names_in(code):
+            if code is not None and not is_ours(method) and count.name in _names_in(code):
                 say_modern(f"{count.name} in `{type(owner).__name__}.{hook}`", count.modern)
 
 

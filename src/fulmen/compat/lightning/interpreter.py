@@ -21,6 +21,7 @@ from fulmen.compat.lightning.constructors import CONSTRUCTORS, name_of_checkpoin
 from fulmen.compat.lightning.habits import (
     asks_whether,
     habits_of,
+    is_ours,
     logs_by_returning,
     say_what_counts_otherwise,
     words_of,
@@ -205,7 +206,7 @@ class LightningInterpreter(Interpreter):
         found = [*(spelling for _, spelling in by_owner), *habits, *arguments]
         version = declared or versions.newest_that_understands(found)
         for owner in owners:
-            if not type(owner).__module__.startswith("fulmen."):
+            if not is_ours(type(owner)):
                 say_what_counts_otherwise(owner, version)
         return LightningAdapter(run, versions.era(version), settings)
 

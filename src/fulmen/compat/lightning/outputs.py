@@ -19,10 +19,6 @@ class Turns(list[list[Any]]):
         """Those in which something was returned."""
         return [parts for parts in self if parts]
 
-    def last(self) -> Any:
-        """The dict that was returned last."""
-        return self.taken[-1][-1] if self.taken else {}
-
 
 class Output(dict[str, Any]):
     """What `training_step` returned, as up to 1.2: the loss is `minimize`, and the rest `extra`."""
@@ -43,6 +39,12 @@ class Output(dict[str, Any]):
 def turns_of(outputs: Any) -> Turns:
     """What the step of a run has as its outputs, of one optimizer where it knows of no turns."""
     return outputs if isinstance(outputs, Turns) else Turns([[outputs] if outputs else []])
+
+
+def last_of_batch(outputs: Any) -> Any:
+    """What our own callbacks, which know of no turns, are given: the dict that was returned last."""
+    taken = turns_of(outputs).taken
+    return taken[-1][-1] if taken else {}
 
 
 def of_batch(outputs: Any, era: Era) -> Any:

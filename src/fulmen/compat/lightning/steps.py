@@ -262,22 +262,19 @@ class OldManualStep(ManualStep):
     ) -> Any:
         wanted = kwargs.pop("make_optimizer_step", None)
         if self._mode != "step accumulates and clears":
-            return self._step_and_count(optimizer, closure, **kwargs)
+            return super().step_optimizer(optimizer, closure, **kwargs)
         if not (self._closes_window if wanted is None else wanted):
             return closure() if closure is not None else None
         self.clip(optimizer, self._options.gradient_clip_val, self._options.gradient_clip_algorithm)
-        result = self._step_and_count(optimizer, closure, **kwargs)
+        result = super().step_optimizer(optimizer, closure, **kwargs)
         for call in self._hooks.on_before_zero_grad:
             call(optimizer)
         self._run.module.optimizer_zero_grad(self._progress.epoch, self._run.batch_idx, optimizer)
         return result
 
-    def _step_and_count(self, optimizer: Optimizer, closure: Callable[[], Any] | None, **kwargs: Any) -> Any:
-        counted = self._progress.optimizer_step
-        result = super().step_optimizer(optimizer, closure, **kwargs)
-        if not self._counts_each:
-            self._progress.optimizer_step = counted
-        return result
+    def _count_step(self) -> None:
+        if self._counts_each:
+            super()._count_step()
 
 
 def split_in_time(batch: Any, length: int) -> Iterator[Any]:

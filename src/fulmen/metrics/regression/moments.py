@@ -93,23 +93,23 @@ def _in_rows(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Iterator[
         yield room
 
 
-def _about_zero(parts: Iterable[Iterable[Tensor]], dtype: torch.dtype) -> Moments | None:
+def _about_zero(parts: Sequence[Iterable[Tensor]], dtype: torch.dtype) -> Moments | None:
     """The moments of all parts from plain sums of products: a third faster, if means are not far from zero.
 
     None if they are, as the difference of large sums would have lost digits.
     """
     samples, sums, products = 0, torch.zeros((), dtype=dtype), torch.zeros((), dtype=dtype)
-    for values in _in_rows(parts, dtype):
-        is_first = not samples
+    for number, values in enumerate(_in_rows(parts, dtype), start=1):
         samples += values.shape[-1]
         sums = sums + values.sum(-1)
         products = products + torch.bmm(values, values.mT)
-        if is_first and not _of_sums(samples, sums, products):  # what is far is mostly so from the start
-            return None
+        if number == 1 < len(parts) and not _of_sums(samples, sums, products):
+            return None  # what is far is mostly so from the start
     return _of_sums(samples, sums, products)
 
 
 def _of_sums(samples: int, sums: Tensor, products: Tensor) -> Moments | None:
+    """The moments that sums come to; None if means are so far from zero that digits are lost."""
     mean = sums / samples
     of_means = samples * mean.unsqueeze(-1) * mean.unsqueeze(-2)
     comoment = products - of_means
