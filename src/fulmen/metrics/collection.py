@@ -162,6 +162,8 @@ class MetricCollection(nn.ModuleDict):
 
     def compute(self) -> dict[str, Any]:
         """The values over all batches that were added; the states of processes travel together."""
+        for group in self._groups:
+            group.settle()
         with synchronised([self]):
             return self._named({name: metric.compute() for name, metric in self.items(keep_base=True)})
 

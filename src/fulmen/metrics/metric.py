@@ -137,7 +137,7 @@ class Metric(Arithmetic, Stateful, ABC):
         else:
             states, count = incoming_state, 1
         if count:
-            self._own_lists()
+            self._own_states()
             counts = [self._update_count, count]
             self._put_states(join_states(self, [self.metric_state, states], counts), sum(counts))
 
@@ -189,8 +189,8 @@ class Metric(Arithmetic, Stateful, ABC):
         if not self.compute_on_step:
             self.update(*args, **kwargs)
             return None
-        if self._shares_lists:
-            self._own_lists()
+        if self._shares_states:
+            self._own_states()
         return step_together([self], args, kwargs)[0]
 
     @property
@@ -264,6 +264,12 @@ class Metric(Arithmetic, Stateful, ABC):
         """A copy of its own, with all that was accumulated."""
         return deepcopy(self)
 
+    def __copy__(self) -> Any:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(self.__getstate__())
+        copied._own_states()
+        return copied
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         memo[id(self.process_group)] = self.process_group  # a connection, not a value
         copied = type(self).__new__(type(self))
@@ -293,22 +299,22 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
     def counting(self: Metric, *args: Any, **kwargs: Any) -> None:
         if type(self).update is not counting:  # called through `super()`
             return update(self, *args, **kwargs)
-        if self._before_sync is not None:
+        own: Any = self.__dict__  # past `nn.Module`, which looks for parameters: this is in every update
+        if own["_before_sync"] is not None:
             self._check_unsynced("update")
-        if self._shares_lists:
-            self._own_lists()
-        if torch.is_grad_enabled() and not self._keeps_no_graph:
+        if own["_shares_states"]:
+            self._own_states()
+        if self._keeps_no_graph or not torch.is_grad_enabled():
+            update(self, *args, **kwargs)
+        else:
             _set_grad_enabled(False)
             try:
                 update(self, *args, **kwargs)
             finally:
                 _set_grad_enabled(True)
-        else:
-            update(self, *args, **kwargs)
-        own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters
-        own["_update_count"] += 1
+        own["_progress"].batches += 1
         own["_computed"] = None
-        if self.compute_on_cpu:
+        if own["compute_on_cpu"]:
             self._keep_lists_on_host()
         return None
 
@@ -325,7 +331,7 @@ def _caching(compute: Callable[..., Any]) -> Callable[..., Any]:
             return compute(self, *args, **kwargs)
         if not self._defaults:  # its value is that of other metrics, which may be updated by themselves
             return compute(self, *args, **kwargs)
-        if self._computed is not None:
+        if self._computed is not None and self._computed_at == self._update_count:
             return self._computed
         if not (self._update_count or self._synchronises):  # other processes may have data
             warn_once(
@@ -337,7 +343,7 @@ def _caching(compute: Callable[..., Any]) -> Callable[..., Any]:
         else:
             value = compute(self, *args, **kwargs)
         if self.compute_with_cache:
-            self._computed = value
+            self._computed, self._computed_at = value, self._update_count
         return value
 
     vars(caching)["raw"] = compute

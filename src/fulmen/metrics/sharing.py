@@ -27,27 +27,25 @@ class Group:
                 received="; ".join(f"{type(m).__name__}: {', '.join(m._defaults)}" for m in metrics),
                 fix="leave them out of `compute_groups`",
             )
-        self._held = (*metrics[0]._defaults, "_update_count")
-        """Attributes that are one object for all, the number of batches as well."""
+        self._held = (*metrics[0]._defaults, "_progress")
+        """Attributes that are one object for all."""
         if not any(metric.update_count for metric in metrics):
             self.share()
 
     @property
     def is_in_step(self) -> bool:
         """Whether all hold the same objects: nobody was updated alone, or had states loaded."""
-        leader = self.metrics[0].__dict__
+        leader, *others = self.metrics
+        own = leader.__dict__
         for name in self._held:  # on every update: plain loops, at a third of the cost of `all`
-            held = leader[name]
-            for metric in self.metrics:
+            held = own[name]
+            for metric in others:
                 if metric.__dict__[name] is not held:
                     return False
         return True
 
-    @property
-    def _is_one(self) -> bool:
-        """Whether one update does for all. States that are equal, as after a checkpoint, become one again."""
-        if self.is_in_step:
-            return True
+    def _become_one(self) -> bool:
+        """Share states that are equal, as after a checkpoint; False where they are not, until a reset."""
         if not self._apart:
             self._apart = not all(self._is_equal(other) for other in self.metrics[1:])
             if not self._apart:
@@ -58,38 +56,51 @@ class Group:
         leader = self.metrics[0]
         if other.update_count != leader.update_count:
             return False
-        pairs = [(tensors_of(vars(leader)[name]), tensors_of(vars(other)[name])) for name in leader._defaults]
+        states, others = leader.metric_state, other.metric_state
+        pairs = [(tensors_of(states[name]), tensors_of(others[name])) for name in states]
         return all(len(own) == len(same) and all(map(torch.equal, own, same)) for own, same in pairs)
 
     def share(self) -> None:
         """Give all what the first has."""
         self._apart = False
-        leader = self.metrics[0].__dict__
-        shared = {name: leader[name] for name in self._held}
+        own = self.metrics[0].__dict__
+        shared = {name: own[name] for name in self._held}
         shared["_computed"] = None
-        shared["_shares_lists"] = True
-        for metric in self.metrics:  # as `_put_states`, in one go: this is in every update
+        shared["_shares_states"] = True
+        for metric in self.metrics:  # as `_put_states`, in one go: this is in every update of some
             metric.__dict__.update(shared)
 
     def update(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a batch."""
-        leader = self.metrics[0]
-        if len(self.metrics) == 1 or not self._is_one:
+        if len(self.metrics) == 1 or not (self.is_in_step or self._become_one()):
             for metric in self.metrics:
                 metric.update(*args, **accepted(metric, kwargs))
             return
-        leader.__dict__["_shares_lists"] = False  # the others get what is added to them
+        leader = self.metrics[0]
+        own = leader.__dict__
+        own["_shares_states"] = False  # the others get what is added to them
         try:
             leader.update(*args, **accepted(leader, kwargs))
         finally:
+            own["_shares_states"] = True
+            last = self.metrics[-1].__dict__
+            for name in self._held:
+                if last[name] is not own[name]:  # it is a new one, and not what all have, changed in place
+                    self.share()
+                    break
+
+    def settle(self) -> None:
+        """Have what waits in the states, once for all, before each sees to it for itself."""
+        if len(self.metrics) > 1 and self.metrics[0]._progress.waiting is not None and self.is_in_step:
+            self.metrics[0]._settle()
             self.share()
 
     def step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Add a batch; returns each one's value of it."""
-        if len(self.metrics) == 1 or not self._is_one:
+        if len(self.metrics) == 1 or not (self.is_in_step or self._become_one()):
             return [metric(*args, **accepted(metric, kwargs)) for metric in self.metrics]
         leader = self.metrics[0]
-        leader.__dict__["_shares_lists"] = False
+        leader.__dict__["_shares_states"] = False
         try:
             values = step_together(self.metrics, args, accepted(leader, kwargs))
         finally:

@@ -15,6 +15,17 @@ from fulmen.metrics.folding import Reduction, States
 from fulmen.metrics.reductions import BY_NAME
 
 
+class Progress:
+    """What is changed in place when a batch is added, besides lists; metrics that share states have one."""
+
+    __slots__ = ("batches", "waiting")
+
+    def __init__(self, batches: int = 0) -> None:
+        self.batches = batches
+        self.waiting: Any = None
+        """What was added and is not in the states yet."""
+
+
 class Stateful(nn.Module):
     """A module with states: attributes that batches are added to."""
 
@@ -23,13 +34,15 @@ class Stateful(nn.Module):
         self._defaults: States = {}
         self._reductions: dict[str, Reduction] = {}
         self._persistent: dict[str, bool] = {}
-        self._update_count = 0
+        self._progress = Progress()
         self._computed: Any = None
+        self._computed_at = 0
+        """Of how many batches it is the value: metrics that share states do not hear of each one."""
         self._forward_cache: Any = None
         self._before_sync: States | None = None
         self._device = torch.empty(0).device
-        self._shares_lists = False
-        """Whether another metric has the same lists, so that to add to them alone takes copies."""
+        self._shares_states = False
+        """Whether another metric has the same lists and progress: to add to them alone takes copies."""
         self._dtype = torch.get_default_dtype()
 
     def add_state(
@@ -73,6 +86,8 @@ class Stateful(nn.Module):
     @property
     def metric_state(self) -> States:
         """The states as they are, by name."""
+        if self._progress.waiting is not None:
+            self._settle()
         return {name: self.__dict__[name] for name in self._defaults}
 
     def reset(self) -> None:
@@ -125,7 +140,7 @@ class Stateful(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, kept in self._persistent.items():
             if kept:
-                state = self.__dict__[name]
+                state = self.metric_state[name]
                 destination[prefix + name] = list(state) if isinstance(state, list) else state
 
     def _load_from_state_dict(
@@ -153,19 +168,33 @@ class Stateful(nn.Module):
             for name, default in self._defaults.items()
         }
 
+    @property
+    def _update_count(self) -> int:
+        return self._progress.batches
+
+    @_update_count.setter
+    def _update_count(self, batches: int) -> None:
+        self._put_states({}, batches)
+
+    def _settle(self) -> None:
+        """Add what waits to the states of this metric; others that share them may do so by themselves."""
+
     def _put_states(self, states: States, update_count: int | None = None) -> None:
         """Have these states; they are plain attributes, which `nn.Module` need not look at."""
         own = self.__dict__
         own.update(states)
         own["_computed"] = None
         if update_count is not None:
-            own["_update_count"] = update_count
+            own["_progress"] = Progress(update_count)
+        elif own["_progress"].waiting is not None:
+            own["_progress"] = Progress(own["_progress"].batches)
 
-    def _own_lists(self) -> None:
-        """Have lists that no other metric adds to, or is added to by."""
-        own = self.__dict__
-        own["_shares_lists"] = False
-        own.update({name: list(own[name]) for name in self._defaults if isinstance(own[name], list)})
+    def _own_states(self) -> None:
+        """Have lists and a progress that no other metric adds to, or is added to by."""
+        self._shares_states = False
+        states = self.metric_state
+        lists: States = {name: list(state) for name, state in states.items() if isinstance(state, list)}
+        self._put_states(lists, self._update_count)
 
     def _keep_lists_on_host(self) -> None:
         for state in self.metric_state.values():

@@ -12,6 +12,7 @@ from fulmen.errors import ConfigError
 from fulmen.metrics.arguments import check_among, check_unit
 from fulmen.metrics.classification.inputs import Average
 from fulmen.metrics.classification.options import Option
+from fulmen.metrics.classification.tally import Tally
 from fulmen.metrics.classification.tasks import Multiclass, Outcomes, Task
 from fulmen.metrics.metric import Metric
 
@@ -24,7 +25,6 @@ class CountingMetric(Metric):
 
     is_differentiable = False
     _keeps_no_graph = True
-    counts: Tensor | list[Tensor]
     num_classes = Option("_task")
     num_labels = Option("_task")
     threshold = Option("_task")
@@ -46,14 +46,36 @@ class CountingMetric(Metric):
         """How batches are counted."""
         return self._task
 
+    @property
+    def counts(self) -> Tensor | list[Tensor]:
+        """The counts of all batches: [cells], or, samplewise, [N, cells] of each."""
+        self._settle()
+        return vars(self)["counts"]
+
+    @counts.setter
+    def counts(self, counts: Tensor | list[Tensor]) -> None:
+        self._put_states({"counts": counts})
+
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Count a batch of predictions and labels."""
-        counts = self.counts
+        progress = self._progress
+        tally = progress.waiting
+        if tally is not None and tally.add(preds, target):
+            return
+        own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters
+        counts = own["counts"]
         if isinstance(counts, list):
             counts.append(self._task.count(preds, target))
-        else:
-            # Past `nn.Module.__setattr__`, which looks for parameters.
-            vars(self)["counts"] = self._task.add(counts, preds, target)
+            return
+        own["counts"] = self._task.add(counts, preds, target)
+        # Not for the first batch: where calls give values of single batches, a tally would not pay.
+        if tally is None and progress.batches:
+            progress.waiting = self._task.tally()
+
+    def _settle(self) -> None:
+        tally: Tally | None = self._progress.waiting
+        if tally is not None:
+            self._put_states({"counts": vars(self)["counts"] + tally.matrix().to(self.device)})
 
     def _all_counts(self) -> Tensor:
         if isinstance(self.counts, Tensor):

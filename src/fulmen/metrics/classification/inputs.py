@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from fulmen.errors import UsageError
 
@@ -137,7 +138,7 @@ def thresholded(preds: Tensor, threshold: float) -> Tensor:
     if not preds.is_floating_point():
         return preds
     cut, cut_of_logits = _cut, _cut_of_logits
-    if type(preds) is not Tensor:  # it stands for one, as where something is traced: none are kept of these
+    if not is_concrete(preds):
         cut, cut_of_logits = cut.__wrapped__, cut_of_logits.__wrapped__
     elif preds.is_cpu:
         return preds > (cut if _within_unit(preds) else cut_of_logits)(threshold, preds.dtype)
@@ -156,6 +157,11 @@ def _cut(threshold: float, dtype: torch.dtype) -> Tensor:
 def _cut_of_logits(threshold: float, dtype: torch.dtype) -> Tensor:
     logit = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.inf * (threshold - 0.5)
     return torch.tensor(logit, dtype=dtype, device="cpu")
+
+
+def is_concrete(tensor: Tensor) -> bool:
+    """Whether it is no stand-in, as where something is traced: then nothing is kept that was made for it."""
+    return type(tensor) is Tensor and not is_compiling()
 
 
 def most_likely(preds: Tensor, target: Tensor, top_k: int = 1) -> Tensor:

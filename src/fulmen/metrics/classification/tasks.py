@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from fulmen.errors import ConfigError
 from fulmen.metrics.arguments import check_among, check_at_least, check_unit
@@ -22,11 +23,13 @@ from fulmen.metrics.classification.inputs import (
     check_labels,
     check_values,
     count,
+    is_concrete,
     most_likely,
     multiclass_shapes,
     multilabel_shapes,
     thresholded,
 )
+from fulmen.metrics.classification.tally import Tally
 
 MOST_CLASSES_IN_MATRIX = 64
 """With more classes, a matrix of all pairs of labels costs more than having it for several metrics saves."""
@@ -85,7 +88,7 @@ class Task(ABC):
         if where.ndim > 1:
             where = where.flatten()
         try:
-            if not where.is_cpu or type(where) is not Tensor:  # none is kept of what stands for a tensor
+            if not where.is_cpu or not is_concrete(where):
                 return counts.index_add(0, where, torch.ones_like(where))
             positions = where.numel()
             if positions > FEW_POSITIONS:
@@ -95,6 +98,10 @@ class Task(ABC):
             if self.classes is not None:
                 check_labels(target, self.classes, "target")
             raise
+
+    def tally(self) -> Tally | None:
+        """What is faster with small batches, if there is: its matrix is the counts."""
+        return None
 
     def count(self, preds: Tensor, target: Tensor) -> Tensor:
         """The counts of a batch."""
@@ -172,7 +179,7 @@ class Multilabel(Task):
         size = self.num_labels
         preds, target, ignored = self._checked(multilabel_shapes(preds, target, size, self.ignore_index))
         where = torch.add(thresholded(preds, self.threshold), target, alpha=2)
-        kept = where.is_cpu and type(where) is Tensor
+        kept = where.is_cpu and is_concrete(where)
         label = _label_steps(size, target.ndim) if kept else _steps(size, 1, 1, target)
         where = torch.add(label, where, alpha=size)
         return where if ignored is None else where.masked_fill_(ignored, 4 * size)
@@ -234,6 +241,12 @@ class Multiclass(Task):
         add = torch.add if labels is preds else Tensor.add_  # over what is ours
         where = add(labels, target, alpha=size)
         return where if ignored is None else where.masked_fill_(ignored, size * size)
+
+    def tally(self) -> Tally | None:
+        plain = self.as_matrix and self.top_k == 1 and self.ignore_index is None
+        size = self.num_classes or 0
+        # What is compiled has no use for one, and torch 2.6 cannot make it there.
+        return Tally(size) if plain and size <= MOST_CLASSES_IN_MATRIX and not is_compiling() else None
 
     def _locate_in_rows(self, labels: Tensor, target: Tensor, ignored: Tensor | None, size: int) -> Tensor:
         missed = labels != target
