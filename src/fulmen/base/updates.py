@@ -32,9 +32,10 @@ def zero_grad(optimizer: Optimizer) -> None:
 def update(optimizer: Optimizer) -> Any:
     """`optimizer.step()`; it is asked itself if its step is not torch's, or a hook or a profiler waits."""
     step: Any = getattr(type(optimizer), "step", None)
+    put: Any = vars(optimizer).get("step")
     if (
         getattr(step, "__code__", None) is not _RECORDED_STEP
-        or "step" in vars(optimizer)  # where schedulers put one
+        or (put is not None and not _is_of_scheduler(put, step))
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks
@@ -42,4 +43,11 @@ def update(optimizer: Optimizer) -> Any:
         or _profiler_runs()
     ):
         return optimizer.step()
+    if put is not None:
+        optimizer._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
     return step.__wrapped__(optimizer)
+
+
+def _is_of_scheduler(put: Any, step: Any) -> bool:
+    """Whether it is what torch's schedulers put in place of a step: they want to know if it was called."""
+    return hasattr(put, "_wrapped_by_lr_sched") and put.__wrapped__ is step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -101,11 +102,50 @@ def test_step_that_somebody_put_into_the_class_is_called(monkeypatch: pytest.Mon
     assert weight_of(optimizer) == -1
 
 
-def test_scheduler_sees_that_the_optimizer_was_stepped_first() -> None:
-    optimizer = ready()
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_updates_with_a_scheduler_are_those_of_torch(make: Callable[[Any], optim.Optimizer]) -> None:
+    schedulers: dict[optim.Optimizer, Any] = {}
+
+    def scheduled(parameters: Any) -> optim.Optimizer:
+        optimizer = make(parameters)
+        schedulers[optimizer] = optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return optimizer
+
+    def steps(one: Callable[[optim.Optimizer], Any]) -> Callable[[optim.Optimizer], None]:
+        def step(optimizer: optim.Optimizer) -> None:
+            one(optimizer)
+            schedulers[optimizer].step()  # torch warns if it did not hear of the update
+
+        return step
+
+    ours = trained(scheduled, steps(update), zero_grad)
+    theirs = trained(scheduled, steps(lambda optimizer: optimizer.step()), zero_grad)
+    for own, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(own, expected)
+
+
+@pytest.mark.parametrize("first", ["scheduler", "tool"])
+def test_step_that_a_tool_puts_into_an_optimizer_with_a_scheduler_is_called(first: str) -> None:
+    optimizer, calls = ready(), []
+
+    def put(optimizer: Any) -> None:
+        original = optimizer.step
+
+        @functools.wraps(original)
+        def traced(self: Any, *arguments: Any) -> Any:
+            calls.append(self)
+            return original(*arguments)
+
+        optimizer.step = MethodType(traced, optimizer)
+
+    if first == "tool":
+        put(optimizer)
     scheduler = optim.lr_scheduler.StepLR(optimizer, 1)
+    if first == "scheduler":
+        put(optimizer)
     update(optimizer)
-    scheduler.step()  # or torch warns
+    scheduler.step()
+    assert calls == [optimizer]
     assert weight_of(optimizer) == -1
 
 
