@@ -42,7 +42,7 @@ class Stateful(nn.Module):
         self._before_sync: States | None = None
         self._device = torch.empty(0).device
         self._shares_states = False
-        """Whether another metric has the same lists and progress: to add to them alone takes copies."""
+        """Whether another metric has the same states and progress: to add to them alone takes copies."""
         self._dtype = torch.get_default_dtype()
 
     def add_state(
@@ -190,11 +190,14 @@ class Stateful(nn.Module):
             own["_progress"] = Progress(own["_progress"].batches)
 
     def _own_states(self) -> None:
-        """Have lists and a progress that no other metric adds to, or is added to by."""
+        """Have states and a progress that are no other metric's, where both may be changed in place."""
         self._shares_states = False
-        states = self.metric_state
-        lists: States = {name: list(state) for name, state in states.items() if isinstance(state, list)}
-        self._put_states(lists, self._update_count)
+        with torch.inference_mode(False):  # else tensors could not be changed outside of it
+            states: States = {
+                name: list(state) if isinstance(state, list) else state.clone()
+                for name, state in self.metric_state.items()
+            }
+        self._put_states(states, self._update_count)
 
     def _keep_lists_on_host(self) -> None:
         for state in self.metric_state.values():

@@ -253,3 +253,29 @@ def test_states_are_changed_in_place_after_inference_too(first: str, then: str) 
     metric(PREDS)
     times = 4 if first == "merge" else 3
     assert metric.compute().item() == pytest.approx(times * PREDS.sum().item())
+
+
+class InPlaceToo(InPlace):
+    """Shares the states of the other."""
+
+
+@pytest.mark.parametrize("alone", ["first", "second"])
+def test_states_that_are_changed_in_place_are_those_of_one(alone: str) -> None:
+    metrics = MetricCollection(
+        {"first": InPlace(), "second": InPlaceToo()}, compute_groups=[["first", "second"]]
+    )
+    metrics.update(torch.ones(2))
+    metrics[alone].update(torch.ones(5))
+    metrics.update(torch.ones(3))
+    assert {name: value.item() for name, value in metrics.compute().items()} == {
+        name: 10 if name == alone else 5 for name in ("first", "second")
+    }
+
+
+def test_a_copy_that_is_changed_in_place_is_another() -> None:
+    metric = InPlace()
+    metric.update(torch.ones(2))
+    copied = copy.copy(metric)
+    copied.update(torch.ones(3))
+    assert (metric.compute(), copied.compute()) == (2, 5)
+    assert (metric.update_count, copied.update_count) == (1, 2)
