@@ -8,9 +8,10 @@ from copy import deepcopy
 from typing import Any
 
 from torch import nn
+from torch.compiler import is_dynamo_compiling
 
 from fulmen.errors import ConfigError
-from fulmen.metrics.metric import Metric
+from fulmen.metrics.metric import Metric, outside_of_graphs
 from fulmen.metrics.plot import Drawn, plot_values
 from fulmen.metrics.sharing import Group
 from fulmen.metrics.together import synchronised
@@ -143,6 +144,8 @@ class MetricCollection(nn.ModuleDict):
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Add a batch; returns the values of this batch alone."""
+        if is_dynamo_compiling():
+            return outside_of_graphs(MetricCollection.forward, self, *args, **kwargs)
         values = {
             id(metric): value
             for group in self._groups
@@ -155,6 +158,9 @@ class MetricCollection(nn.ModuleDict):
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch."""
+        if is_dynamo_compiling():
+            outside_of_graphs(MetricCollection.update, self, *args, **kwargs)
+            return
         for group in self._groups:
             group.update(args, kwargs)
         for metric in self._derived:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_dynamo_compiling
 
 from fulmen.base.report import warn_once
 from fulmen.base.tree import detach
@@ -182,6 +183,8 @@ class Metric(Arithmetic, Stateful, ABC):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch; returns the value of this batch alone."""
+        if is_dynamo_compiling():
+            return outside_of_graphs(Metric.forward, self, *args, **kwargs)
         self._forward_cache = self._step(args, kwargs)
         return self._forward_cache
 
@@ -189,7 +192,7 @@ class Metric(Arithmetic, Stateful, ABC):
         if not self.compute_on_step:
             self.update(*args, **kwargs)
             return None
-        if self._shares_states:
+        if self._added.shared_in is not None:
             self._own_states()
         return step_together([self], args, kwargs)[0]
 
@@ -266,7 +269,7 @@ class Metric(Arithmetic, Stateful, ABC):
 
     def __copy__(self) -> Any:
         copied = type(self).__new__(type(self))
-        vars(copied).update(self.__getstate__())
+        copied.__setstate__(self.__getstate__())
         copied._own_states()
         return copied
 
@@ -274,12 +277,20 @@ class Metric(Arithmetic, Stateful, ABC):
         memo[id(self.process_group)] = self.process_group  # a connection, not a value
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
-        vars(copied).update(deepcopy(self.__getstate__(), memo))
+        copied.__setstate__(deepcopy(self.__getstate__(), memo))
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
         # What the last call gave may hang on a graph, which can be neither copied nor pickled.
         return {**vars(self), "_forward_cache": detach(self._forward_cache)}
+
+
+def outside_of_graphs(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a call gives that compiled code leaves its graph for.
+
+    States that are others after every batch would have it compiled anew for each one, and after eight given up.
+    """
+    return torch.compiler.disable(call)(*args, **kwargs)
 
 
 def accepted(metric: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -299,11 +310,14 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
     def counting(self: Metric, *args: Any, **kwargs: Any) -> None:
         if type(self).update is not counting:  # called through `super()`
             return update(self, *args, **kwargs)
+        if is_dynamo_compiling():
+            return outside_of_graphs(counting, self, *args, **kwargs)
         own: Any = self.__dict__  # past `nn.Module`, which looks for parameters: this is in every update
         if own["_before_sync"] is not None:
             self._check_unsynced("update")
-        if own["_shares_states"]:
+        if own["_added"].shared_in is not None:
             self._own_states()
+        own["_computed"] = None
         if self._keeps_no_graph or not torch.is_grad_enabled():
             update(self, *args, **kwargs)
         else:
@@ -312,8 +326,7 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
                 update(self, *args, **kwargs)
             finally:
                 _set_grad_enabled(True)
-        own["_progress"].batches += 1
-        own["_computed"] = None
+        own["_added"].batches += 1
         if own["compute_on_cpu"]:
             self._keep_lists_on_host()
         return None

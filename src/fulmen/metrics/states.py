@@ -15,15 +15,15 @@ from fulmen.metrics.folding import Reduction, States
 from fulmen.metrics.reductions import BY_NAME
 
 
-class Progress:
-    """What is changed in place when a batch is added, besides lists; metrics that share states have one."""
+class Added:
+    """What is changed in place when a batch is added, besides states; metrics that share those have one."""
 
-    __slots__ = ("batches", "waiting")
-
-    def __init__(self, batches: int = 0) -> None:
+    def __init__(self, batches: int = 0, shared_in: object | None = None) -> None:
         self.batches = batches
+        self.shared_in = shared_in
+        """The group that has this, and the states, in common: who adds to them alone takes copies first."""
         self.waiting: Any = None
-        """What was added and is not in the states yet."""
+        """What is not in the states yet; `_settle` adds it to them."""
 
 
 class Stateful(nn.Module):
@@ -34,15 +34,13 @@ class Stateful(nn.Module):
         self._defaults: States = {}
         self._reductions: dict[str, Reduction] = {}
         self._persistent: dict[str, bool] = {}
-        self._progress = Progress()
+        self._added = Added()
         self._computed: Any = None
         self._computed_at = 0
         """Of how many batches it is the value: metrics that share states do not hear of each one."""
         self._forward_cache: Any = None
         self._before_sync: States | None = None
         self._device = torch.empty(0).device
-        self._shares_states = False
-        """Whether another metric has the same states and progress: to add to them alone takes copies."""
         self._dtype = torch.get_default_dtype()
 
     def add_state(
@@ -86,7 +84,7 @@ class Stateful(nn.Module):
     @property
     def metric_state(self) -> States:
         """The states as they are, by name."""
-        if self._progress.waiting is not None:
+        if self._added.waiting is not None:
             self._settle()
         return {name: self.__dict__[name] for name in self._defaults}
 
@@ -170,34 +168,34 @@ class Stateful(nn.Module):
 
     @property
     def _update_count(self) -> int:
-        return self._progress.batches
+        return self._added.batches
 
     @_update_count.setter
     def _update_count(self, batches: int) -> None:
         self._put_states({}, batches)
 
     def _settle(self) -> None:
-        """Add what waits to the states of this metric; others that share them may do so by themselves."""
+        """Add what waits to the states of this metric, and have it wait no more; others may still have it."""
 
     def _put_states(self, states: States, update_count: int | None = None) -> None:
         """Have these states; they are plain attributes, which `nn.Module` need not look at."""
         own = self.__dict__
+        if own["_added"].waiting is not None:
+            self._settle()  # there may be more states than these
         own.update(states)
         own["_computed"] = None
         if update_count is not None:
-            own["_progress"] = Progress(update_count)
-        elif own["_progress"].waiting is not None:
-            own["_progress"] = Progress(own["_progress"].batches)
+            own["_added"] = Added(update_count, own["_added"].shared_in)
 
     def _own_states(self) -> None:
-        """Have states and a progress that are no other metric's, where both may be changed in place."""
-        self._shares_states = False
+        """Have what is no other metric's, as it may be changed in place."""
         with torch.inference_mode(False):  # else tensors could not be changed outside of it
             states: States = {
                 name: list(state) if isinstance(state, list) else state.clone()
                 for name, state in self.metric_state.items()
             }
-        self._put_states(states, self._update_count)
+        self._put_states(states)
+        self._added = Added(self._update_count)
 
     def _keep_lists_on_host(self) -> None:
         for state in self.metric_state.values():

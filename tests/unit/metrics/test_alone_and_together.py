@@ -279,3 +279,85 @@ def test_a_copy_that_is_changed_in_place_is_another() -> None:
     copied.update(torch.ones(3))
     assert (metric.compute(), copied.compute()) == (2, 5)
     assert (metric.update_count, copied.update_count) == (1, 2)
+
+
+def test_a_metric_in_two_collections() -> None:
+    """What one collection gets is not that of the others in the second."""
+    both = MeanSquaredError()
+    one = MetricCollection({"both": both, "root": MeanSquaredError(squared=False)})
+    two = MetricCollection({"both": both, "other": MeanSquaredError(squared=False)})
+    for _ in range(3):
+        one.update(torch.zeros(2), torch.ones(2))
+    assert [one[name].update_count for name in one] == [3, 3]
+    assert [two[name].update_count for name in two] == [3, 0]
+    two.update(torch.zeros(2), 3 * torch.ones(2))
+    one.update(torch.zeros(2), torch.ones(2))
+    assert one.compute() == {"both": pytest.approx((4 * 1 + 9) / 5), "root": pytest.approx(1)}
+    assert two.compute() == {"both": pytest.approx((4 * 1 + 9) / 5), "other": pytest.approx(3)}
+
+
+class Listed(Metric):
+    """Keeps what it is given, also where it fails afterwards."""
+
+    values: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("values", [], "cat")
+
+    def update(self, value: Tensor, fails: bool = False) -> None:
+        self.values.append(value)
+        if fails:
+            raise ValueError("after it was kept")
+
+    def compute(self) -> Tensor:
+        return torch.cat(self.values).sum()
+
+
+class ListedToo(Listed):
+    """Shares the states of the other."""
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_values_of_lists_are_those_of_all_batches(name: str) -> None:
+    metrics = MetricCollection(
+        {"first": Listed(), "second": ListedToo()}, compute_groups=[["first", "second"]]
+    )
+    for number in range(1, 4):
+        metrics.update(torch.ones(2))
+        assert metrics[name].compute() == 2 * number
+        assert metrics.compute() == {"first": 2 * number, "second": 2 * number}
+    with pytest.raises(ValueError, match="after it was kept"):
+        metrics.update(torch.ones(1), fails=True)
+    assert metrics.compute() == {"first": 7, "second": 7}
+
+
+def test_a_failed_update_leaves_no_value_behind() -> None:
+    metric = Listed()
+    metric.update(torch.ones(2))
+    assert metric.compute() == 2
+    with pytest.raises(ValueError, match="after it was kept"):
+        metric.update(torch.ones(1), fails=True)
+    assert metric.compute() == 3
+
+
+class Opened(Listed):
+    """Has what cannot be copied, and makes it anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = open(__file__)  # noqa: SIM115
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "source": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "source": open(__file__)})  # noqa: SIM115
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, Metric.clone])
+def test_a_copy_makes_what_cannot_be_copied(copied: Callable[[Any], Any]) -> None:
+    metric = Opened()
+    other = copied(metric)
+    with metric.source, other.source:
+        assert other.source is not metric.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fulmen.errors import UsageError
 from fulmen.metrics import (
@@ -64,6 +66,14 @@ def test_more_batches_than_are_kept() -> None:
     assert metric.compute().tolist() == expected(given)
 
 
+def synchronised(metric: MulticlassConfusionMatrix) -> None:
+    """Two processes that have the same."""
+    alone = metric.clone().compute()
+    both = {"distributed_available": lambda: True, "dist_sync_fn": lambda tensor, group: [tensor, tensor]}
+    with metric.sync_context(**both):
+        assert torch.equal(metric.clone().compute(), 2 * alone)
+
+
 def reset_of_another(metric: MulticlassConfusionMatrix) -> None:
     metric.clone().reset()
 
@@ -99,12 +109,13 @@ LOOKS: dict[str, Callable[[MulticlassConfusionMatrix], object]] = {
     "state_dict": lambda metric: (metric.persistent(True), metric.state_dict()),
     "to": lambda metric: metric.to("cpu"),
     "set_dtype": lambda metric: metric.set_dtype(torch.float64),
-    "sync": lambda metric: (metric.sync(), metric.sync(distributed_available=lambda: False)),
+    "sync": synchronised,
     "reset of another": reset_of_another,
     "clone": another_updated(lambda metric: metric.clone()),
     "copy": another_updated(copy.copy),
     "deepcopy": another_updated(copy.deepcopy),
     "pickle": another_updated(lambda metric: pickle.loads(pickle.dumps(metric))),
+    "first pickle": another_updated(lambda metric: pickle.loads(pickle.dumps(metric, 0))),
     "call of another": called,
     "bad batch": refused,
 }
@@ -163,6 +174,46 @@ def test_states_that_are_put_in_replace_them() -> None:
     assert loaded.compute().tolist() == expected(given[5:])
 
 
+class CountsSamples(MulticlassConfusionMatrix):
+    """Has a state besides the counts."""
+
+    def __init__(self) -> None:
+        super().__init__(CLASSES)
+        self.add_state("samples", torch.tensor(0), "sum", persistent=True)
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds, target)
+        self.samples = self.samples + len(target)
+
+
+def test_they_stay_where_other_states_are_put_in() -> None:
+    given = batches(5)
+    metric = CountsSamples()
+    for batch in given:
+        metric.update(*batch)
+    metric.load_state_dict({"samples": torch.tensor(3)})
+    assert metric.samples == 3
+    assert metric.compute().tolist() == expected(given)
+    again = updated(given)
+    again._update_count = 1
+    assert again.compute().tolist() == expected(given)
+
+
+def test_in_two_collections() -> None:
+    given = batches(5)
+    both = MulticlassConfusionMatrix(CLASSES)
+    one = MetricCollection({"both": both, "recall": MulticlassRecall(CLASSES, average="micro")})
+    two = MetricCollection({"both": both, "accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+    for batch in given[:4]:
+        one.update(*batch)
+    assert two["accuracy"].update_count == 0
+    assert two["accuracy"].counts.sum() == 0
+    two.update(*given[4])
+    assert both.compute().tolist() == expected(given)
+    assert two["accuracy"].counts.view(CLASSES, CLASSES).tolist() == expected(given[4:])
+    assert one["recall"].counts.view(CLASSES, CLASSES).tolist() == expected(given[:4])
+
+
 def test_others_are_merged_in() -> None:
     given = batches(9)
     metric = updated(given[:4])
@@ -218,6 +269,7 @@ BAD: dict[str, Batch] = {
     "fewer scores": (SCORES[1:], LABELS),
     "labels in a column": (SCORES, LABELS[:, None]),
     "one label": (SCORES, LABELS[0]),
+    "nothing in columns": (SCORES[:0], LABELS[:0, None].expand(0, 5)),
 }
 
 
@@ -305,10 +357,145 @@ def test_a_value_is_kept_until_the_next_batch_of_the_collection() -> None:
 
 @pytest.mark.parametrize("device", ["meta"])
 def test_a_default_device_does_not_matter(device: str) -> None:
-    given = batches(4)
-    metric = updated(given[:2])
+    given, [nothing] = batches(4), batches(1, 0)
+    metric, empty = updated(given[:1]), updated([nothing])
     with torch.device(device):
-        metric.update(*given[2])
-        metric.update(*given[3])
-        counts = metric.counts
+        for batch in given[1:]:
+            metric.update(*batch)
+            empty.update(*nothing)
+        counts, zeros = metric.counts, empty.counts
     assert torch.as_tensor(counts).view(CLASSES, CLASSES).tolist() == expected(given)
+    assert torch.as_tensor(zeros).tolist() == [0] * CLASSES**2
+
+
+@pytest.mark.parametrize("options", [{"top_k": 2}, {"ignore_index": 1}], ids=str)
+def test_other_ways_of_counting(options: dict[str, Any]) -> None:
+    """Those that are no matter of the predicted label alone."""
+    given = batches(6)
+    metric = MulticlassAccuracy(CLASSES, average="micro", **options)
+    for batch in given:
+        metric.update(*batch)
+    preds, target = (torch.cat(part) for part in zip(*given, strict=True))
+    kept = target != options.get("ignore_index", -1)
+    best = preds.topk(options.get("top_k", 1), 1).indices
+    hits = (best == target[:, None]).any(1)[kept]
+    assert metric.compute() == pytest.approx(hits.float().mean().item())
+
+
+class Interrupt(BaseException):
+    """Ctrl-C."""
+
+
+def interrupted_at(instruction: int, call: Callable[[], object]) -> bool:
+    """Whether a call was left at an instruction of the code that counts; False where it has not as many."""
+    left = instruction
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal left
+        if "metrics/" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                raise Interrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_interrupt_leaves_a_batch_in_or_out(together: bool) -> None:
+    given, [last] = batches(4), batches(1, seed=9)
+    for instruction in range(1000):
+        metric: Any = collection() if together else MulticlassConfusionMatrix(CLASSES)
+        for batch in given:
+            metric.update(*batch)
+        done = not interrupted_at(instruction, lambda added=metric: added.update(*last))
+        parts = list(metric.values()) if together else [metric]
+        for part in parts:
+            seen = part.counts.view(CLASSES, CLASSES).tolist()
+            assert seen in (
+                [expected([*given, last])] if done else [expected(given), expected([*given, last])]
+            )
+        metric.reset()
+        metric.update(*last)
+        assert all(part.counts.view(CLASSES, CLASSES).tolist() == expected([last]) for part in parts)
+        if done:
+            return
+    pytest.fail("no update came to its end")
+
+
+def test_an_interrupt_while_they_are_counted_loses_none() -> None:
+    given = batches(5)
+    for instruction in range(1000):
+        metric = updated(given)
+        done = not interrupted_at(instruction, lambda looked=metric: looked.counts)
+        assert metric.compute().tolist() == expected(given)
+        if done:
+            return
+    pytest.fail("nothing came to its end")
+
+
+class Attentive(CountsSamples):
+    """Keeps lists, and states that change in place, besides the counts."""
+
+    targets: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("targets", [], "cat")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super(CountsSamples, self).update(preds, target)
+        self.samples += len(target)
+        self.targets.append(target)
+
+
+@pytest.mark.parametrize(
+    "look", [lambda metric: metric.compute(), lambda metric: setattr(metric, "_update_count", 4)]
+)
+def test_one_that_was_looked_at_and_is_updated_alone(look: Callable[[Any], object]) -> None:
+    given, [own] = batches(4), batches(1, seed=9)
+    metrics = MetricCollection({"one": Attentive(), "two": Attentive()}, compute_groups=[["one", "two"]])
+    for batch in given:
+        metrics.update(*batch)
+    look(metrics["two"])
+    metrics["two"].update(*own)
+    for name, wanted in (("one", given), ("two", [*given, own])):
+        metric = metrics[name]
+        assert metric.counts.view(CLASSES, CLASSES).tolist() == expected(wanted)
+        assert metric.samples == 8 * len(wanted)
+        assert len(metric.targets) == len(wanted)
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+def test_one_update_does_for_all_after_a_look(name: str) -> None:
+    given = batches(6)
+    metrics = collection()
+    for batch in given[:4]:
+        metrics.update(*batch)
+    COLLECTED[name](metrics)
+    metrics.update(*given[4])
+    with Operations() as operations:
+        metrics.update(*given[5])
+    assert operations.names.count("argmax") == 1
+
+
+class Operations(TorchDispatchMode):
+    """The names of torch's operations inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))

@@ -12,9 +12,10 @@ from fulmen.errors import ConfigError
 from fulmen.metrics.arguments import check_among, check_unit
 from fulmen.metrics.classification.inputs import Average
 from fulmen.metrics.classification.options import Option
-from fulmen.metrics.classification.tally import Tally
+from fulmen.metrics.classification.tally import MOST_SAMPLES, Tally
 from fulmen.metrics.classification.tasks import Multiclass, Outcomes, Task
 from fulmen.metrics.metric import Metric
+from fulmen.metrics.states import Added
 
 Ratio = Callable[[Outcomes], tuple[Tensor, Tensor]]
 """Numerator and denominator of a score, elementwise."""
@@ -49,8 +50,7 @@ class CountingMetric(Metric):
     @property
     def counts(self) -> Tensor | list[Tensor]:
         """The counts of all batches: [cells], or, samplewise, [N, cells] of each."""
-        self._settle()
-        return vars(self)["counts"]
+        return self.metric_state["counts"]
 
     @counts.setter
     def counts(self, counts: Tensor | list[Tensor]) -> None:
@@ -58,8 +58,8 @@ class CountingMetric(Metric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Count a batch of predictions and labels."""
-        progress = self._progress
-        tally = progress.waiting
+        added = self._added
+        tally: Tally | None = added.waiting
         if tally is not None and tally.add(preds, target):
             return
         own = vars(self)  # past `nn.Module.__setattr__`, which looks for parameters
@@ -68,20 +68,24 @@ class CountingMetric(Metric):
             counts.append(self._task.count(preds, target))
             return
         own["counts"] = self._task.add(counts, preds, target)
-        # Not for the first batch: where calls give values of single batches, a tally would not pay.
-        if tally is None and progress.batches:
-            progress.waiting = self._task.tally()
+        if tally is not None:
+            if tally.is_full:
+                self._settle()
+        elif added.batches and target.numel() <= MOST_SAMPLES:
+            # The first batch has none: calls begin anew with each, and would wait for what they ask at once.
+            added.waiting = self._task.tally()
 
     def _settle(self) -> None:
-        tally: Tally | None = self._progress.waiting
-        if tally is not None:
-            self._put_states({"counts": vars(self)["counts"] + tally.matrix().to(self.device)})
+        added = self._added
+        counts = vars(self)["counts"] + added.waiting.matrix().to(self.device)
+        vars(self).update(counts=counts, _added=Added(added.batches, added.shared_in))
 
     def _all_counts(self) -> Tensor:
-        if isinstance(self.counts, Tensor):
-            return self.counts
+        counts = self.counts
+        if isinstance(counts, Tensor):
+            return counts
         none = torch.zeros((0, self._task.cells), dtype=torch.int64, device=self.device)
-        return torch.cat([none, *self.counts])
+        return torch.cat([none, *counts])
 
     @property
     def _precision(self) -> torch.dtype:

@@ -4,62 +4,65 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._C import _len_torch_dispatch_stack
-from torch.compiler import is_compiling
+from torch._C import _is_tracing, _len_torch_dispatch_stack
 
-_MOST_SAMPLES = 64
+MOST_SAMPLES = 64
 """In a batch: with more, torch counts them as fast."""
 
-_MANY = 4096
-"""So many samples wait to be counted at the most."""
+_MOST_BATCHES = 512
+"""Which wait at the most."""
 
 
 class Tally:
-    """How often each of at most 256 classes was predicted where each is true, in small batches."""
+    """What was predicted and what is true in small batches, of at most 256 classes: a label is a byte."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
         self._labels = frozenset(range(classes))
-        self._counted = torch.zeros(classes * classes, dtype=torch.int64, device="cpu")
-        self._predicted = bytearray()
-        self._true = bytearray()
+        self._batches: list[tuple[bytes, bytes]] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to count."""
+        return len(self._batches) >= _MOST_BATCHES
 
     def add(self, preds: Tensor, target: Tensor) -> bool:
-        """Add a batch of scores (N, C) and labels (N); False, with nothing added, where it is for torch.
+        """Keep a batch of scores (N, C) and labels (N); False, with nothing kept, where it is for torch.
 
-        It is where it is large, on an accelerator, traced, of other shapes and types, or has wrong labels.
+        It is where it is large, on an accelerator, traced, of other shapes and types, has wrong labels, or
+        where many wait already.
         """
-        try:
-            samples, classes = preds.shape
-            if (
-                samples > _MOST_SAMPLES
-                or classes != self._classes
-                or target.dtype is not torch.int64
-                or not target.is_cpu
-                or not preds.is_floating_point()
-                or type(preds) is not Tensor  # as `is_concrete`, which would be a call more
-                or is_compiling()
-                or _len_torch_dispatch_stack()
-            ):
-                return False
-            true = target.tolist()
-            if len(true) != samples or not self._labels.issuperset(true):
-                return False
-        except (TypeError, ValueError):  # of more dimensions, or fewer
+        shape = preds.shape
+        if (
+            len(shape) != 2
+            or shape[0] > MOST_SAMPLES
+            or shape[1] != self._classes
+            or target.ndim != 1
+            or target.dtype is not torch.int64
+            or not preds.is_floating_point()
+            or not (preds.is_cpu and target.is_cpu)
+            or type(preds) is not Tensor
+            or _is_tracing()
+            or _len_torch_dispatch_stack()
+            or len(self._batches) >= _MOST_BATCHES
+        ):
             return False
-        predicted, kept = self._predicted, self._true
-        predicted += bytearray(preds.argmax(1).tolist())
-        kept += bytearray(true)
-        if len(kept) >= _MANY:
-            self._counted = self.matrix()
-            kept.clear()
-            predicted.clear()
+        try:
+            true, predicted = target.tolist(), preds.argmax(1).tolist()
+        except RuntimeError:  # they have no values, as under `vmap`
+            return False
+        if len(true) != len(predicted) or not self._labels.issuperset(true):
+            return False
+        self._batches.append((bytes(true), bytes(predicted)))  # in one go: a signal may come at any time
         return True
 
     def matrix(self) -> Tensor:
-        """The counts [true, predicted], as one row."""
-        if not self._true:  # a buffer of nothing makes no tensor
-            return self._counted
-        true, predicted = (torch.frombuffer(b, dtype=torch.uint8) for b in (self._true, self._predicted))
-        cells = torch.add(predicted, true.long(), alpha=self._classes)
-        return torch.bincount(cells, None, self._classes**2).add_(self._counted)
+        """How often each class was predicted where each is true: [true, predicted], as one row."""
+        true = bytearray().join([labels for labels, _ in self._batches])
+        predicted = bytearray().join([labels for _, labels in self._batches])
+        cells = self._classes**2
+        if not true:  # a buffer of nothing makes no tensor
+            return torch.zeros(cells, dtype=torch.int64, device="cpu")
+        rows = torch.frombuffer(true, dtype=torch.uint8).long()
+        columns = torch.frombuffer(predicted, dtype=torch.uint8)
+        return torch.bincount(torch.add(columns, rows, alpha=self._classes), None, cells)

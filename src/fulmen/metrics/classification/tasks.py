@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from fulmen.errors import ConfigError
 from fulmen.metrics.arguments import check_among, check_at_least, check_unit
@@ -245,8 +244,7 @@ class Multiclass(Task):
     def tally(self) -> Tally | None:
         plain = self.as_matrix and self.top_k == 1 and self.ignore_index is None
         size = self.num_classes or 0
-        # What is compiled has no use for one, and torch 2.6 cannot make it there.
-        return Tally(size) if plain and size <= MOST_CLASSES_IN_MATRIX and not is_compiling() else None
+        return Tally(size) if plain and size <= MOST_CLASSES_IN_MATRIX else None
 
     def _locate_in_rows(self, labels: Tensor, target: Tensor, ignored: Tensor | None, size: int) -> Tensor:
         missed = labels != target
