@@ -288,7 +288,7 @@ class Metric(Arithmetic, Stateful, ABC):
 def outside_of_graphs(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a call gives that compiled code leaves its graph for.
 
-    States that are others after every batch would have it compiled anew for each one, and after eight given up.
+    States that are others after every batch would have it compiled anew for each, and given up after eight.
     """
     return torch.compiler.disable(call)(*args, **kwargs)
 
