@@ -97,7 +97,7 @@ class Group:
             self.share()  # the others have it as well if it failed in the middle
             raise
         own["_added"].shared_in = self._mark
-        for name in self._held:  # of which one of the others has as much as all had before
+        for name in self._held:  # all others hold the same, so that the last one tells
             if last[name] is not own[name]:
                 self.share()
                 return

@@ -72,7 +72,7 @@ class CountingMetric(Metric):
             if tally.is_full:
                 self._settle()
         elif added.batches and target.numel() <= MOST_SAMPLES:
-            # The first batch has none: calls begin anew with each, and would wait for what they ask at once.
+            # Not for the first: a call has states of its own for its batch, and asks for them at once.
             added.waiting = self._task.tally()
 
     def _settle(self) -> None:
