@@ -17,6 +17,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 
+import torch
+
 import fulmen as pl
 from fulmen.callbacks import ModelCheckpoint
 from tests.distributed.test_ddp import QUIET, Regression, loader_of
@@ -31,12 +33,14 @@ class Validated(Regression):
 
 
 if __name__ == "__main__":
-    strategy, folder = sys.argv[1:]
+    how, folder = sys.argv[1:]
+    strategy, *compiled = how.split("+")
     pl.seed_everything(1, verbose=False)
     module, saver = Validated(), ModelCheckpoint(folder, monitor="val_loss", filename="{epoch}")
     options = QUIET | {"enable_checkpointing": True, "callbacks": [saver]}
     trainer = pl.Trainer(devices=2, max_epochs=2, strategy=strategy, **options)
-    result = trainer.fit(module, loader_of("shuffled", 48, 8), loader_of("in order", 20, 4))
+    model = torch.compile(module, backend="eager") if compiled else module
+    result = trainer.fit(model, loader_of("shuffled", 48, 8), loader_of("in order", 20, 4))
     (scores,) = trainer.test(dataloaders=loader_of("in order", 20, 4), verbose=False)
     if trainer.is_global_zero:
         fitted = f"{trainer.callback_metrics['val_loss']:.5f} {module.weights().sum():.5f}"
@@ -70,8 +74,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [("ddp_spawn",), ("ddp_fork",), ("ddp", *TORCHRUN)],
-    ids=["spawn", "fork", "torchrun"],
+    [("ddp_spawn",), ("ddp_fork",), ("ddp", *TORCHRUN), ("ddp+compiled",), ("ddp_spawn+compiled",)],
+    ids=["spawn", "fork", "torchrun", "compiled", "compiled and spawned"],
 )
 def test_the_result_is_that_of_the_script_started_again(
     command: tuple[str, ...], expected: list[str], tmp_path: Path

@@ -187,6 +187,9 @@ def step_caller(run: Run, name: str, call: Call, *, several_loaders: bool = Fals
             expected=", ".join(wanted) + (" (there are several loaders)" if several_loaders else ""),
             fix=None if name == "training_step" else f"def {name}(self, batch, batch_idx, dataloader_idx=0)",
         )
+    by_hand = name == "training_step" and not run.module.automatic_optimization
+    if run.compile is not None and not by_hand:  # of updates in the middle, only what is between them
+        call = run.compile(call)
     if by_name:
         return lambda batch, batch_idx, dataloader_idx: call(batch, batch_idx, dataloader_idx=dataloader_idx)
     if capacity < len(wanted):

@@ -16,6 +16,7 @@ from fulmen.core.module import LightningModule
 from fulmen.core.optimizers import LightningOptimizer, LRSchedulerConfig, bare
 from fulmen.core.profiler import Profiler
 from fulmen.engine.adapter import Adapter
+from fulmen.engine.compiled import Compile
 from fulmen.engine.data import BatchStream, DataSource, Loaders
 from fulmen.engine.dispatch import Dispatch
 from fulmen.engine.loaders import Attributes
@@ -58,6 +59,8 @@ class Run:
     logbook: Logbook
     sources: dict[str, DataSource]
     """By kind: train, val, test, predict."""
+    compile: Compile | None = None
+    """How steps are compiled, if the model that was given is."""
     stop: Stop = field(default_factory=Stop)
     together: Agreement | None = None
     """How the processes of a training do the same at the same step, where there are several."""

@@ -14,6 +14,7 @@ from fulmen.base.generators import RandomState
 from fulmen.base.tree import map_leaves
 from fulmen.core.hooks import LOG_RULES
 from fulmen.core.module import LightningModule
+from fulmen.engine.compiled import within_compiled
 from fulmen.engine.states import RunningStage, TrainerStatus
 from fulmen.runtime import watch
 from fulmen.runtime.launch import Spawned
@@ -101,7 +102,7 @@ def _call_in_new_process(
 
 def _take_over(trainer: Trainer, made: _Made, model: LightningModule) -> None:
     """Have here what the run came to there."""
-    model.load_state_dict(made.weights)
+    within_compiled(model, None)[0].load_state_dict(made.weights)
     trainer.show_run_of(model, made.tables)
     for callback in trainer.callbacks:
         if state := made.callbacks.get(callback.state_key):

@@ -19,6 +19,7 @@ from fulmen.core.module import LightningModule
 from fulmen.core.profiler import Profiler
 from fulmen.engine import checkpoint as checkpoints
 from fulmen.engine import lifecycle
+from fulmen.engine.compiled import compiled_calls, within_compiled
 from fulmen.engine.data import DataSource
 from fulmen.engine.determinism import TorchSwitches
 from fulmen.engine.evaluate import evaluate
@@ -157,9 +158,8 @@ class Trainer(RunView, metaclass=AsksOutside):
             sync_batchnorm=sync_batchnorm,
         )  # fmt: skip
         self._precision = plugin_precision or build.make_precision(precision, self.strategy.root_device)
-        wanted_logger = False if barebones else logger
         self.loggers = build.make_loggers(
-            wanted_logger, self._default_root_dir, fast_dev_run=bool(fast_dev_run)
+            False if barebones else logger, self._default_root_dir, fast_dev_run=bool(fast_dev_run)
         )
         self.profiler = build.make_profiler(profiler)
         self.callbacks = build.make_callbacks(
@@ -353,6 +353,7 @@ class Trainer(RunView, metaclass=AsksOutside):
         self, fn: TrainerFn, stage: RunningStage, model: LightningModule,
         datamodule: LightningDataModule | None, given: dict[str, Any],
     ) -> Run:  # fmt: skip
+        model, compiled = within_compiled(model, self._run)
         datamodule, given = checked_subjects(fn, model, datamodule, given)
         owners = (model,) if datamodule is None else (datamodule, model)
         if datamodule is None and self._run is not None and self._run.module is model:
@@ -377,6 +378,7 @@ class Trainer(RunView, metaclass=AsksOutside):
             progress=self._progress,
             logbook=Logbook(self.strategy, self.loggers if self.is_global_zero else [], model),
             sources={k: DataSource(k, given.get(k), owners) for k in ("train", "val", "test", "predict")},
+            compile=compiled,
         )
         run.adapter = outer().adapter(run)
         if fn is not TrainerFn.FITTING and self._run is not None:
@@ -404,7 +406,7 @@ class Trainer(RunView, metaclass=AsksOutside):
         outcome = "failed"
         with run.signals.handled():
             try:
-                with self._torch_switches.applied(), saved_when_interrupted(run):
+                with self._torch_switches.applied(), saved_when_interrupted(run), compiled_calls(run):
                     lifecycle.begin(run, weights_only=weights_only)
                     run.interrupted_path = path_when_interrupted(self, requeue)
                     yield
