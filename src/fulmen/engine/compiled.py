@@ -39,13 +39,14 @@ def compiled_calls(run: Run) -> Iterator[None]:
     if run.compile is None:
         yield
         return
-    own = vars(run.module)
-    before = own.get("_compiled_call_impl")  # as `nn.Module.compile` sets it
-    own["_compiled_call_impl"] = run.compile(run.module._call_impl)
-    own.update({name: torch.compiler.disable(getattr(run.module, name)) for name in _SAID})
+    own, module = vars(run.module), run.module
+    replaced = {name: torch.compiler.disable(getattr(module, name)) for name in _SAID}
+    replaced["_compiled_call_impl"] = run.compile(module._call_impl)  # as `nn.Module.compile` has it
+    before = {name: own[name] for name in replaced if name in own}
+    own.update(replaced)
     try:
         yield
     finally:
-        for name in _SAID:
-            del own[name]
-        own["_compiled_call_impl"] = before
+        for name in replaced:
+            own.pop(name, None)
+        own.update(before)

@@ -183,6 +183,10 @@ def test_nothing_is_left_in_the_module(kind: type[Classifier], counter: Any) -> 
         assert kind is Failing
     assert {name for name in set(vars(module)) - before if callable(vars(module)[name])} == set()
     assert module._compiled_call_impl is None
+    module.compile(backend=counter)
+    own = module._compiled_call_impl
+    trainer().validate(compiled(module, counter), loader())
+    assert module._compiled_call_impl is own
     copy.deepcopy(module)
     pickle.loads(pickle.dumps(module.net))
 
