@@ -317,15 +317,17 @@ def _counting(update: Callable[..., None]) -> Callable[..., None]:
             self._check_unsynced("update")
         if own["_added"].shared_in is not None:
             self._own_states()
-        own["_computed"] = None
-        if self._keeps_no_graph or not torch.is_grad_enabled():
-            update(self, *args, **kwargs)
-        else:
-            _set_grad_enabled(False)
-            try:
+        try:
+            if self._keeps_no_graph or not torch.is_grad_enabled():
                 update(self, *args, **kwargs)
-            finally:
-                _set_grad_enabled(True)
+            else:
+                _set_grad_enabled(False)
+                try:
+                    update(self, *args, **kwargs)
+                finally:
+                    _set_grad_enabled(True)
+        finally:
+            own["_computed"] = None  # also where it failed half-way
         own["_added"].batches += 1
         if own["compute_on_cpu"]:
             self._keep_lists_on_host()
